@@ -1,0 +1,6 @@
+std = "luajit"
+max_line_length = 120
+exclude_files = { "build", ".venv" }
+
+-- It fits the standard library to the engine's scheduler.
+files["lua_stdlib/heart/boot.lua"] = { globals = { "coroutine", "loadfile", "dofile" } }
