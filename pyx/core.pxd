@@ -1,0 +1,691 @@
+# Every struct, enum and seam of the core, declared and explained once. Read this file first.
+#
+# It is included by core.pyx (and by the test modules of tests/native), so it holds types only: Cython needs no
+# prototypes for functions of one module. Rules that hold for all of them:
+#   - a pointer travels with its length, as a Span; nothing is NUL-terminated unless its name says `z`;
+#   - functions are named `subject_verb`, take the struct first (after the Worker that owns it), are
+#     `noexcept nogil` and return 0 or a code of `Result`; a parser returns the HTTP status of its refusal;
+#   - one worker thread owns everything it can reach; what another thread may touch is marked "shared".
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+
+
+# ---- Results ---------------------------------------------------------------------------------------------
+
+cdef enum Result:
+    OK = 0
+    PARTIAL = -1            # more input is needed; nothing was consumed that cannot be given again
+    PENDING = -2            # the operation goes on later (would block, or the handler yielded)
+    ERR_MEMORY = -3
+    ERR_CLOSED = -4         # the peer is gone
+    ERR_SYSTEM = -5         # see errno
+    ERR_LIMIT = -6
+    ERR_MISSING = -7
+
+
+# ---- Memory (mem.pxi, buf.pxi) ---------------------------------------------------------------------------
+
+# Bytes that somebody else owns.
+ctypedef struct Span:
+    const char *p
+    size_t n
+
+# A growable array of bytes. `p` is NULL while `cap` is 0.
+ctypedef struct Buf:
+    char *p
+    size_t n
+    size_t cap
+
+# Objects of one size, in aligned 64 KiB blocks from mmap. A block that empties goes back to the system, but
+# for one spare; that is why connections do not come from malloc, whose heap only shrinks from its top.
+ctypedef struct SlabBlock:
+    SlabBlock *next         # all blocks with a free place
+    SlabBlock *prev
+    void *free              # free places, linked through their first word
+    uint32_t used
+    uint32_t fresh          # places never handed out start here
+ctypedef struct Slab:
+    SlabBlock *partial
+    SlabBlock *spare
+    size_t size             # of one object, a multiple of 16
+    uint32_t per_block
+    uint32_t used
+
+
+# ---- HTTP messages (http_parse.pxi, http_chunk.pxi): no socket, no Lua, no allocation ---------------------
+
+# RFC 9110 section 9 and RFC 5789. METHOD_OTHER is answered with 501 unless a route's handler list knows it.
+cdef enum Method:
+    METHOD_OTHER = 0
+    METHOD_GET
+    METHOD_HEAD
+    METHOD_POST
+    METHOD_PUT
+    METHOD_DELETE
+    METHOD_CONNECT
+    METHOD_OPTIONS
+    METHOD_TRACE
+    METHOD_PATCH
+    METHOD_COUNT
+
+# Request fields that the engine itself reads; all others are HEADER_OTHER.
+cdef enum HeaderId:
+    HEADER_OTHER = 0
+    HEADER_HOST
+    HEADER_CONNECTION
+    HEADER_CONTENT_LENGTH
+    HEADER_CONTENT_TYPE
+    HEADER_TRANSFER_ENCODING
+    HEADER_EXPECT
+    HEADER_COOKIE
+    HEADER_UPGRADE
+    HEADER_IF_MODIFIED_SINCE
+
+# One field line, as offsets from HttpHead.base, so that a head can be moved by copying its bytes.
+ctypedef struct Header:
+    uint32_t name
+    uint32_t value
+    uint32_t value_len
+    uint16_t name_len
+    uint8_t id              # HeaderId
+
+cdef enum HeadFlag:
+    HEAD_KEEP_ALIVE = 1     # the connection may serve another request (RFC 9112 section 9.3)
+    HEAD_CHUNKED = 2
+    HEAD_EXPECT_CONTINUE = 4
+    HEAD_UPGRADE = 8        # "Connection: upgrade" with an Upgrade field
+    HEAD_ASTERISK = 16      # the target is "*"
+    HEAD_ENCODED = 32       # the path contains a "%"
+    HEAD_CLOSE = 64         # "Connection: close"; then HEAD_KEEP_ALIVE is off
+
+# The head of a request. All offsets count from `base`, the first byte of the request line.
+ctypedef struct HttpHead:
+    const char *base
+    uint32_t size           # bytes parsed, empty lines before `base` and the one at the end included
+    uint32_t method_len     # the method starts at base
+    uint32_t target, target_len     # as received
+    uint32_t path, path_len         # "/" is implied (path_len 0) by http://host; none in "*" and CONNECT
+    uint32_t query, query_len       # without "?"
+    uint32_t host, host_len         # of the target if it has one, else of the Host field; with port
+    int64_t content_length  # -1: not given
+    Header *headers         # room for HttpLimits.headers, given by the caller
+    uint16_t nheaders
+    uint16_t seen           # bit 1 << HeaderId for each that occurs, but HEADER_OTHER
+    uint8_t method          # Method
+    uint8_t minor           # HTTP/1.minor; 1 for all above
+    uint8_t flags           # HeadFlag
+    const char *why         # after a refusal: what was wrong, for the log (a constant, NUL-terminated)
+
+ctypedef struct HttpLimits:
+    uint32_t head           # bytes of request line and header block together -> 431
+    uint32_t target         # bytes of the request target -> 414
+    uint32_t headers        # field lines, at most 65535 -> 431
+
+# Where a chunked body stands between two calls (RFC 9112 section 7.1). Zeroed to start.
+ctypedef struct ChunkState:
+    uint64_t left           # bytes of the current chunk still to come
+    uint8_t state
+    uint8_t digits          # of the chunk size read so far
+    uint32_t extra          # bytes of extensions not yet paid for by data, then of trailers; bounded
+
+cdef enum ChunkEvent:
+    CHUNK_MORE = 0          # all input consumed, body not finished
+    CHUNK_DATA = 1          # `data` holds decoded bytes; call again with the rest
+    CHUNK_DONE = 2          # the body and its trailers ended
+    # 400: malformed
+
+
+# ---- Routes (router.pxi): patterns of Heart v1, that is of Fiber 2.5.0 ------------------------------------
+
+cdef enum:
+    PARAMS_MAX = 16         # parameters of one pattern; more is an error when the route is added
+
+cdef enum SegmentKind:
+    SEGMENT_LITERAL
+    SEGMENT_PARAM           # :name
+    SEGMENT_STAR            # *  zero or more characters, may span "/"
+    SEGMENT_PLUS            # +  one or more characters, may span "/"
+
+ctypedef struct Segment:
+    uint8_t kind            # SegmentKind
+    uint8_t optional        # `:name?` and STAR
+    uint8_t greedy          # STAR and PLUS: may span "/"
+    uint8_t slash_optional  # LITERAL: its last "/" may be missing because an optional parameter follows
+    uint16_t repeats        # parameters: how often `until` occurs in the literals that follow
+    Span text               # LITERAL: lower-case text; PARAM: the name as written; STAR, PLUS: "*1", "+2", ...
+    Span until              # parameters: the next literal, lower case, less its trailing "/": ends the value
+
+# A value cut out of the request path: offset from the path's first byte.
+ctypedef struct Param:
+    uint32_t at
+    uint32_t n
+
+# One allocation with its segments and all texts behind it; its address never changes.
+ctypedef struct Route:
+    uint8_t method          # Method; METHOD_COUNT stands for "every method"
+    uint8_t stream_body     # the handler runs when the head is complete and reads the body itself
+    uint8_t literal         # no parameters: found through the index by hash
+    uint8_t star            # the pattern "/*": its value keeps a trailing slash
+    uint8_t nparams
+    uint16_t nsegments
+    uint32_t methods        # bits (1 << Method) of the methods it answers; GET answers HEAD too
+    uint32_t order          # registration order decides between routes that match
+    uint32_t hash           # of the literal path, lower case, without trailing slash
+    int handler             # reference in the Lua registry
+    int64_t max_body        # bytes; -1: the server's limit
+    Segment *segments
+    Span path               # as registered
+
+# The hash lies beside the position, so that a miss is seen without touching a route.
+ctypedef struct RouteSlot:
+    uint32_t hash
+    uint32_t at             # 1 + position; 0: free
+
+# What rejects most paths without touching the route: the first bytes of its leading literal.
+ctypedef struct RouteHead:
+    uint64_t bytes          # lower case
+    uint64_t mask
+    uint32_t at             # position of the route
+    uint32_t methods
+
+ctypedef struct Router:
+    Route **routes          # in registration order
+    uint32_t n
+    uint32_t cap
+    RouteSlot *index        # literal routes: open addressing; those of one hash stand in registration order
+    uint32_t index_cap      # a power of two
+    uint32_t nliterals
+    RouteHead *patterns     # the routes with parameters, in registration order
+    uint32_t npatterns
+    uint32_t patterns_cap
+
+
+# ---- Forms (url.pxi, multipart.pxi): codecs over a complete body in memory --------------------------------
+
+cdef enum FormType:
+    FORM_NONE = 0
+    FORM_URLENCODED
+    FORM_MULTIPART
+
+cdef enum:
+    BOUNDARY_MAX = 70       # characters (RFC 2046 section 5.1.1)
+
+# A multipart/form-data body that is read part by part. The delimiter is a copy; `rest` points into the body.
+ctypedef struct Multipart:
+    Span rest               # what was not read yet
+    uint8_t started         # the first delimiter was found; `rest` begins right behind one
+    uint8_t delimiter_len
+    char delimiter[BOUNDARY_MAX + 4]    # CRLF "--" boundary
+
+# One part (RFC 7578 section 4); all spans point into the body.
+ctypedef struct Part:
+    Span name               # as sent: multipart_unescape gives the text
+    Span filename           # as sent; p is NULL if the part has none
+    Span type               # value of Content-Type; p is NULL if the part has none
+    Span headers            # the header lines, each with its CRLF
+    Span data
+
+cdef enum PartEvent:
+    PART_END = 0            # the closing delimiter was read
+    PART_NEXT = 1           # `part` is filled; call again
+    # 400: malformed
+
+# ---- Engine: poller, timers, connections (loop, timer, io, conn) ------------------------------------------
+
+ctypedef struct Worker
+ctypedef struct Server
+ctypedef struct Listener
+ctypedef struct Conn
+ctypedef struct Req
+ctypedef struct State
+ctypedef struct Coro
+ctypedef struct Ctx
+ctypedef struct Mount
+ctypedef struct LogRing
+ctypedef struct JsonScratch
+
+# What the poller hands back for a descriptor. It is the first member of whatever watches one.
+ctypedef struct Watch:
+    void (*on_event)(Worker *w, Watch *x, uint32_t events) noexcept nogil
+    int fd
+    uint32_t interest       # EPOLL* events asked for
+
+# A deadline in milliseconds of Worker.now. Moving it later is one store (`due` stays, and the wheel looks
+# again when it fires); only moving it earlier touches the wheel. So a request costs no list operation.
+ctypedef struct Timer:
+    Timer *next
+    Timer *prev
+    uint64_t due            # where the wheel holds it; 0: not in the wheel
+    uint64_t deadline       # when on_timer is called, >= due
+    void (*on_timer)(Worker *w, Timer *t) noexcept nogil
+    uint16_t slot           # its place in the wheel, level * WHEEL_SLOTS + slot
+
+cdef enum:
+    WHEEL_BITS = 6
+    WHEEL_SLOTS = 64
+    WHEEL_LEVELS = 7        # 2^42 ms: 139 years
+
+# Hierarchical timing wheel. A timer sits at the level of the highest group of WHEEL_BITS bits in which its
+# due time differs from `now`; so every occupied slot lies ahead, lower levels come first, and the next one
+# is found by counting zeros.
+ctypedef struct Wheel:
+    uint64_t now
+    uint64_t used[WHEEL_LEVELS]
+    Timer *slots[WHEEL_LEVELS * WHEEL_SLOTS]
+
+# The operations of a connection that is not a plain socket. NULL in Conn.tls means plain.
+# read and write return bytes, 0 at the end of the stream, PENDING (and set the wanted interest) or ERR_CLOSED.
+ctypedef struct Transport:
+    ptrdiff_t (*read)(Conn *c, char *p, size_t n) noexcept nogil
+    ptrdiff_t (*write)(Conn *c, const char *p, size_t n) noexcept nogil
+    ptrdiff_t (*writev)(Conn *c, const Span *spans, int n) noexcept nogil
+    ptrdiff_t (*sendfile)(Conn *c, int fd, int64_t *offset, size_t n) noexcept nogil
+    size_t (*pending)(Conn *c) noexcept nogil
+    void (*shutdown)(Conn *c) noexcept nogil
+
+# A protocol that owns connections. It is given the bytes already read, so that one can take over from another.
+# on_data    every byte is consumed, or kept with conn_spill; may be called with what was kept
+# on_writable the output that had to wait is gone
+# on_timer   the connection's deadline has passed
+# on_close   the connection ends, whoever wanted it; drop what belongs to it
+# takes_input whether input can be used now; else the connection is paused
+# want_body  a handler waits for (more of) the request body
+# reply_*    one response: a head, any number of body parts, an end. `length` -1: not known
+# abort      the reply can not be finished: make sure the client notices
+ctypedef struct Proto:
+    const char *name
+    void (*on_data)(Worker *w, Conn *c, char *p, size_t n) noexcept nogil
+    void (*on_eof)(Worker *w, Conn *c) noexcept nogil
+    void (*on_writable)(Worker *w, Conn *c) noexcept nogil
+    void (*on_timer)(Worker *w, Conn *c) noexcept nogil
+    void (*on_close)(Worker *w, Conn *c) noexcept nogil
+    bint (*takes_input)(Conn *c) noexcept nogil
+    void (*want_body)(Worker *w, Req *r) noexcept nogil
+    int (*reply_head)(Worker *w, Req *r, int64_t length) noexcept nogil
+    int (*reply_body)(Worker *w, Req *r, const char *p, size_t n) noexcept nogil
+    void (*reply_end)(Worker *w, Req *r) noexcept nogil
+    void (*abort)(Worker *w, Req *r) noexcept nogil
+
+cdef enum ConnFlag:
+    CONN_CLOSING = 1        # close when all output is sent
+    CONN_LINGER = 2         # ... then drain input for a short while, so that the client sees the answer
+    CONN_DRAINING = 4       # doing that now (RFC 9112 section 9.6)
+    CONN_DEAD = 8           # closed; the memory is freed at the end of the turn
+    CONN_DIRTY = 16         # in Worker.dirty
+    CONN_KICK = 32          # spilled input waits to be given to the protocol
+    CONN_PAUSED = 64        # the protocol takes no input now; interest is turned off when some arrives
+    CONN_PUMP = 128         # the protocol wants on_writable once all output is sent
+    CONN_FRESH = 256        # no request has been answered yet
+    CONN_PARTIAL = 512      # a request head has begun to arrive
+    CONN_BLOCKED = 1024     # the socket took no more output: EPOLLOUT is awaited
+    CONN_MORE = 2048        # input of this read is still to be looked at
+
+# A connection. Idle keep-alive ones hold nothing beyond this: buffers belong to the worker.
+ctypedef struct Conn:
+    Watch watch
+    Timer timer
+    const Proto *proto
+    Transport *tls
+    Req *req                # the HTTP/1 request that outlived its read, else NULL
+    Conn *next              # in Worker.dirty or Worker.dead
+    Conn *before            # in Worker.all
+    Conn *after
+    Listener *listener
+    Buf spill               # input that could not be used yet
+    Buf out                 # output that the socket did not take yet
+    uint32_t out_at         # sent part of `out`
+    uint32_t progress       # bytes moved since the deadline was set
+    uint32_t served         # requests
+    uint16_t flags          # ConnFlag
+    uint16_t port           # of the peer
+    uint8_t address[16]     # of the peer; IPv4 as ::ffff:a.b.c.d, all zero for a Unix socket
+
+cdef enum ListenerFlag:
+    LISTENER_SHARED = 1     # one descriptor for all workers (Unix, inherited): EPOLLEXCLUSIVE
+    LISTENER_UNIX = 2
+    LISTENER_PAUSED = 4     # out of descriptors or connections
+
+ctypedef struct Listener:
+    Watch watch
+    Timer retry
+    const Proto *proto
+    uint8_t flags           # ListenerFlag
+
+
+# ---- Requests (req, http1) -------------------------------------------------------------------------------
+
+cdef enum BodySink:
+    SINK_BUFFER             # collected, then the handler runs
+    SINK_STREAM             # the handler runs at once and reads it
+    SINK_DISCARD
+
+cdef enum ReplySource:
+    SOURCE_BYTES
+    SOURCE_FILE
+    SOURCE_STREAM
+
+cdef enum ContentType:
+    TYPE_TEXT               # text/plain; charset=utf-8, as Heart v1
+    TYPE_JSON
+    TYPE_HTML
+    TYPE_SPAN               # Req.mime
+    TYPE_SET                # among Req.fields
+    TYPE_NONE
+
+cdef enum ReqFlag:
+    REQ_KEEP_ALIVE = 1
+    REQ_HEAD_SENT = 2
+    REQ_RETAINED = 4        # the head was copied out of the worker's scratch buffer
+    REQ_CHUNKED_REPLY = 8
+    REQ_BODY_DONE = 16      # the request body was read to its end
+    REQ_CONTINUE = 32       # the client waits for "100 Continue"
+    REQ_LISTED = 64         # in State.requests
+    REQ_NO_BODY = 128       # the reply must not carry a body (HEAD, 204, 304)
+    REQ_HAS_DATE = 256      # the handler set its own Date
+    REQ_HAS_SERVER = 512
+    REQ_FAILED = 1024       # onerror is running: a second error ends it
+    REQ_READING = 2048      # the handler waits for a part of the body
+    REQ_WRITING = 4096      # the handler waits for the client to take output
+    REQ_ENDED = 8192        # the reply is complete
+    REQ_HELD = 16384        # a function on the C stack will close it
+    REQ_BODY_TAKEN = 32768  # ctx.reader() has given the buffered body
+    REQ_BODY_FAILED = 65536 # the rest of the body will not come: its syntax, a limit or a timeout
+
+# One request and its response, apart from the connection that carries it.
+ctypedef struct Req:
+    Conn *conn              # NULL once the client is gone; the handler still runs to its end
+    const Proto *proto
+    State *state            # the generation that serves it
+    Coro *coro              # that runs its handler
+    Req *next               # State.requests, while suspended
+    Req *prev
+    HttpHead head
+    char *copy              # the retained head and its headers, one allocation
+    Route *route
+    Mount *mount            # the file below it answers
+    uint32_t flags          # ReqFlag
+    uint8_t sink            # BodySink
+    uint8_t source          # ReplySource
+    uint8_t ctype           # ContentType
+    uint16_t status
+    uint32_t allowed        # methods that other routes of this path have, bit by Method
+    int64_t body_max        # bytes; more is refused with 413
+    int64_t body_left       # of Content-Length, or of what a chunked body may still bring
+    ChunkState chunk
+    Span body               # the buffered body: in the scratch buffer or in body_buf
+    Buf body_buf
+    Buf fields              # response fields set by the handler, as lines
+    Span mime               # a constant, for TYPE_SPAN
+    int file                # SOURCE_FILE: descriptor, else -1
+    int64_t file_at
+    int64_t file_left
+    int64_t file_mtime
+    uint64_t started        # ns, only with access logs
+    uint64_t sent           # body bytes
+    uint8_t address[16]     # of the peer, as in Conn
+    Param params[PARAMS_MAX]
+
+
+# ---- Lua (lua_state, lua_run, lua_ctx) --------------------------------------------------------------------
+
+# What a ctx userdata holds. NULL after its request: every use is an error then.
+ctypedef struct Ctx:
+    Req *req
+    uint8_t shared          # yielded, or given user fields: retired when its request ends
+
+cdef enum CoroWait:
+    WAIT_TIMER
+    WAIT_READ               # a part of the request body
+    WAIT_WRITE              # the client to take output
+    WAIT_TURN               # a bare coroutine.yield(): the next turn of the loop
+
+cdef enum CoroRole:
+    ROLE_HANDLER
+    ROLE_TASK               # no request: start and stop events
+    ROLE_LOAD               # runs the script of a new state
+
+# A pooled coroutine. Stack index 1 is its ctx; a finished handler leaves it ready for the next one.
+ctypedef struct Coro:
+    Timer timer
+    lua_State *L
+    State *state
+    Req *req
+    Ctx *ctx
+    Coro *next              # State.idle or State.suspended
+    Coro *prev
+    Coro *turn              # Worker.turn
+    uint64_t wake_at        # WAIT_TIMER: ms
+    int ref                 # anchors L in the registry
+    uint8_t wait            # CoroWait
+    uint8_t role            # CoroRole
+    uint8_t queued          # in Worker.turn
+    uint8_t listed          # in State.suspended
+    uint8_t gone            # the client left while it waited: it gets nil, "closed"
+
+# One directory served by app.static.
+ctypedef struct Mount:
+    Span prefix             # without trailing slash, lower case
+    int dirfd
+    int handler             # a Lua function, when middleware wraps it, else LUA_NOREF
+
+# One generation of Lua code on one worker. Requests and tasks hold it; a retired state without holders closes.
+ctypedef struct State:
+    lua_State *L
+    Worker *worker
+    State *next             # Worker.retired
+    Router router
+    Mount *mounts
+    uint32_t nmounts
+    Coro *idle              # coroutines ready for a handler
+    Coro *suspended
+    uint32_t nidle
+    uint32_t holders
+    Req *requests           # suspended ones
+    Timer grace
+    uint32_t generation
+    uint8_t retired
+    uint8_t failed          # its script did not load
+    uint8_t enforced        # Lua runs: the memory limit holds. The engine's own calls must not fail halfway
+    int fallback            # reference: what answers when no route does; LUA_NOREF: the built-in answer
+    int onerror
+    int on_start
+    int on_stop
+    int errorpage
+    int describe            # error value -> message
+    int ctx_functions       # name -> what makes it, see lua_ctx.pxi
+    int ctx_methods         # the metatable of all tables of ctx methods
+    int ctx_assign
+    Buf files               # that were loaded, NUL-separated
+    size_t memory           # bytes, counted only with a limit
+    size_t memory_max       # 0: no limit
+
+
+# ---- Workers and the server (worker, server) --------------------------------------------------------------
+
+# All limits, copied from the configuration. Times in ms, sizes in bytes.
+ctypedef struct Limits:
+    HttpLimits http
+    int64_t body
+    uint64_t header_timeout
+    uint64_t body_timeout
+    uint64_t idle_timeout
+    uint64_t write_timeout
+    uint64_t linger_timeout
+    uint64_t reload_grace
+    uint32_t connections    # of one worker
+    uint32_t requests       # of one connection; 0: no limit
+    size_t lua_memory
+
+# What the main thread asks of a worker. Shared, atomic.
+cdef enum Command:
+    COMMAND_NONE
+    COMMAND_SERVE           # the script is loaded everywhere: open the listeners
+    COMMAND_PREPARE         # build a new state beside the old one
+    COMMAND_COMMIT          # switch to it
+    COMMAND_DROP            # forget it
+    COMMAND_DRAIN           # finish what is in flight, then end
+
+# What a worker has answered. Shared, atomic; `message` is written before it.
+cdef enum Phase:
+    PHASE_STARTING
+    PHASE_LOADED
+    PHASE_FAILED            # to load: Worker.message says why
+    PHASE_SERVING
+    PHASE_PREPARED
+    PHASE_REFUSED           # to prepare a new state: Worker.message says why
+    PHASE_ENDED
+
+ctypedef struct Counters:
+    uint64_t requests
+    uint64_t connections
+    uint64_t refused        # requests answered with 4xx or 5xx by the engine itself
+    uint64_t errors         # handlers that failed
+
+ctypedef struct Worker:
+    int id
+    Server *server
+    int epfd
+    Watch wake              # eventfd: commands wait
+    uint64_t now            # ms, monotonic, of this turn of the loop
+    Wheel wheel
+    char *scratch           # input is read here
+    size_t scratch_size
+    Header *headers         # for the request being parsed
+    Conn *current           # whose replies collect in `out`
+    Buf out
+    Conn *dirty             # to flush or to go on with at the end of the turn
+    Conn *dead
+    Slab conns
+    Slab reqs
+    Slab coros
+    Req *free_reqs          # with their buffers, so that a request allocates nothing
+    uint32_t nfree_reqs
+    uint32_t nconns
+    Conn *all
+    Listener *listeners
+    uint32_t nlisteners
+    uint32_t paused         # listeners that do not accept now
+    State *state            # that serves new requests
+    State *fresh            # prepared, not yet committed
+    State *retired
+    Coro *running
+    Coro *turn              # go on in the next turn
+    Buf scratch_json        # of log fields
+    JsonScratch *json       # of ctx.json and json.encode
+    Buf scratch_text
+    LogRing *log
+    Counters count
+    uint64_t prefix_until   # ms: when `prefix` must be rendered again
+    char prefix[96]         # "Server: heart" and Date lines of this second
+    uint32_t prefix_len
+    uint8_t draining
+    uint8_t ended
+    uint8_t replacing       # `fresh` goes into service by itself
+    uint32_t generations
+    int command             # Command; shared
+    int phase               # Phase; shared
+    Buf message             # shared: written before `phase` is set
+    Buf files               # shared the same way: loaded files, NUL-separated
+
+# What all workers share; written before they start, read-only afterwards.
+ctypedef struct Server:
+    Limits limits
+    Worker *workers
+    uint32_t nworkers
+    int notify              # eventfd: a worker has changed its phase
+    uint8_t dev
+    uint8_t access_log
+    Buf script              # path of main.lua, NUL-terminated
+    Buf package_path
+    Buf package_cpath
+    Buf stdlib
+
+
+# ---- Logs (log.pxi) --------------------------------------------------------------------------------------
+
+cdef enum LogLevel:
+    LEVEL_DEBUG = 0
+    LEVEL_INFO
+    LEVEL_WARN
+    LEVEL_ERROR
+    LEVEL_OFF
+
+cdef enum LogFormat:
+    FORMAT_JSON             # one JSON object per line
+    FORMAT_CONSOLE          # for people; coloured if the descriptor is a terminal
+    FORMAT_CONSOLE_PLAIN
+    FORMAT_CONSOLE_COLOR
+
+cdef enum:
+    LOG_RING_SIZE = 262144  # bytes, a power of two
+    LOG_LINE_MAX = 65536    # bytes of a formatted line; a longer one is cut and says so
+    LOG_CACHE_LINE = 64     # keeps the words of two threads apart
+
+ctypedef struct Logger
+
+# The start of a line is the same for a whole second.
+ctypedef struct LogClock:
+    int64_t second          # Unix time of `text`; -1: none yet
+    char text[32]           # JSON: date and time in UTC; console: local time of day
+    uint32_t n
+
+# Where a line is being written. A text that does not fit stops before `end` and sets `cut`.
+ctypedef struct LogLine:
+    char *p
+    char *end
+    bint cut
+
+# One field of a message. `value` is compact JSON text.
+ctypedef struct LogField:
+    Span key
+    Span value
+
+# Whole lines on their way from one producer to the log thread, as a stream of bytes: no headers are needed,
+# because `head` moves by whole lines and the log thread writes up to `head` before it turns to another ring.
+ctypedef struct LogRing:
+    Logger *logger
+    char *bytes             # LOG_RING_SIZE, then room for the part of a line that passes the end
+    LogClock clock
+    uint64_t head           # shared: bytes ever published
+    uint64_t tail_seen      # the producer's copy of `tail`
+    uint64_t dropped        # shared: lines that found no room, ever
+    char producer_gap[LOG_CACHE_LINE]
+    uint64_t tail           # shared: bytes ever written out
+    uint64_t dropped_told
+    char consumer_gap[LOG_CACHE_LINE]
+
+# What the log thread does; the value of Logger.state, a futex.
+cdef enum LogState:
+    LOG_AWAKE
+    LOG_NAPPING             # looks again by itself; a ring that fills wakes it earlier
+    LOG_ASLEEP              # the first line wakes it
+
+ctypedef struct Logger:
+    LogRing *rings          # one mapping: rings, then their bytes
+    size_t mapped
+    uint32_t nrings
+    int fd
+    uint8_t level           # LogLevel: what is logged at all
+    uint8_t console         # not JSON
+    uint8_t color
+    uint8_t torn            # a failed write left half a line
+    LogClock clock          # the log thread's own
+    uint32_t state          # shared: LogState
+    uint32_t stop           # shared
+    uint32_t ended          # shared, a futex: the log thread has left
+    uint64_t lost           # lines the descriptor did not take, not yet told
+
+
+# ---- Static files (static.pxi) ---------------------------------------------------------------------------
+
+# A moment of the calendar (proleptic Gregorian), in UTC. month and day count from 1.
+ctypedef struct Date:
+    int year, month, day, hour, minute, second
+
+# An open regular file. The caller closes `fd`; `mime` is a constant.
+ctypedef struct StaticFile:
+    int fd
+    uint64_t size           # bytes
+    int64_t mtime           # Unix time
+    Span mime

@@ -1,0 +1,176 @@
+# What Python sees: the class Engine. Everything here runs on the main thread with the GIL, but Engine.run, which is a
+# worker's whole life.
+
+from libc.stdint cimport UINT32_MAX
+
+cdef const char *HEART_VERSION = b"0"
+cdef bytes version_kept = b"0"
+
+
+def bind_lua(str path not None, str version not None):
+    """Bind to the LuaJIT in the shared object `path`; `version` is Heart's own, for Lua code and pages.
+
+    Raises ImportError naming what is missing."""
+    global HEART_VERSION, version_kept
+    cdef bytes encoded = path.encode()
+    cdef const char *missing = lua_api_bind(encoded)
+    if missing != NULL:
+        raise ImportError(f"{path}: not the LuaJIT that Heart needs: {missing.decode()} is missing")
+    version_kept = version.encode()
+    HEART_VERSION = version_kept
+    number_init_gil()
+    http1_init()
+
+
+@cython.final
+cdef class Engine:
+    """The workers of one server.
+
+    options: see heartc.config; times in seconds, sizes in bytes
+    listeners: for each worker, a list of (descriptor, flags); the engine owns the descriptors from now on
+    log_fd: where log lines go
+    """
+
+    cdef Server server
+    cdef Logger logger
+    cdef bint logging
+
+    PHASES = ("starting", "loaded", "failed", "serving", "prepared", "refused", "ended")
+    COMMANDS = {"serve": COMMAND_SERVE, "prepare": COMMAND_PREPARE, "commit": COMMAND_COMMIT, "drop": COMMAND_DROP,
+                "drain": COMMAND_DRAIN}
+    LOG_LEVELS = {"debug": LEVEL_DEBUG, "info": LEVEL_INFO, "warn": LEVEL_WARN, "error": LEVEL_ERROR, "off": LEVEL_OFF}
+
+    def __cinit__(self, options not None, list listeners not None, int log_fd):
+        cdef Server *g = &self.server
+        memset(g, 0, sizeof(Server))
+        g.notify = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        g.nworkers = len(listeners)
+        g.workers = <Worker *>calloc(g.nworkers, sizeof(Worker))
+        if g.notify < 0 or g.workers == NULL:
+            raise MemoryError("cannot set up the workers")
+        g.dev = options.dev
+        self.set_limits(options)
+        self.start_logs(options, log_fd)
+        g.access_log = options.access_log and log_enabled(logger_ring(&self.logger, 0), LEVEL_INFO)
+        buf_set_gil(&g.script, options.script)
+        buf_set_gil(&g.package_path, options.package_path)
+        buf_set_gil(&g.package_cpath, options.package_cpath)
+        buf_set_gil(&g.stdlib, options.stdlib)
+        for i, sockets in enumerate(listeners):
+            self.set_worker(i, sockets)
+
+    cdef void set_limits(self, options) except *:
+        cdef Limits *limits = &self.server.limits
+        limits.http = HttpLimits(options.max_header_size, options.max_target_size, options.max_headers)
+        limits.body = options.max_body_size
+        limits.header_timeout = milliseconds(options.header_timeout)
+        limits.body_timeout = milliseconds(options.body_timeout)
+        limits.idle_timeout = milliseconds(options.idle_timeout)
+        limits.write_timeout = milliseconds(options.write_timeout)
+        limits.linger_timeout = milliseconds(options.linger_timeout)
+        limits.reload_grace = milliseconds(options.reload_grace)
+        limits.connections = max(1, options.max_connections // self.server.nworkers)
+        limits.requests = options.max_requests_per_connection
+        limits.lua_memory = options.lua_memory
+
+    cdef void start_logs(self, options, int fd) except *:
+        cdef int rc = logger_start(&self.logger, self.server.nworkers + 1, fd, self.LOG_LEVELS[options.log_level],
+                                   FORMAT_CONSOLE if options.dev else FORMAT_JSON)
+        if rc != OK:
+            raise OSError("cannot start the log thread")
+        self.logging = True
+
+    cdef void set_worker(self, uint32_t i, list sockets) except *:
+        cdef Worker *w = &self.server.workers[i]
+        w.id = i
+        w.server = &self.server
+        w.epfd = -1
+        w.log = logger_ring(&self.logger, i)
+        w.nlisteners = len(sockets)
+        w.listeners = <Listener *>calloc(w.nlisteners or 1, sizeof(Listener))
+        if w.listeners == NULL:
+            raise MemoryError("cannot set up the workers")
+        for k, (fd, flags) in enumerate(sockets):
+            w.listeners[k].watch.fd = fd
+            w.listeners[k].flags = flags
+
+    def run(self, uint32_t i):
+        """Be worker `i`: load the script, wait for "serve", serve until "drain". To be called on a thread of its own,
+        which holds the GIL only before and after."""
+        with nogil:
+            worker_run(&self.server.workers[i])
+
+    def command(self, str name not None, uint32_t i):
+        """Ask worker `i` for something (a key of COMMANDS); it answers by its phase."""
+        store_release(&self.server.workers[i].command, self.COMMANDS[name], __ATOMIC_RELEASE)
+        eventfd_signal(self.server.workers[i].wake.fd)
+
+    def expect(self, uint32_t i):
+        """Forget the phase of worker `i`, so that its next answer is seen as one."""
+        store_release(&self.server.workers[i].phase, PHASE_STARTING, __ATOMIC_RELEASE)
+
+    def phase(self, uint32_t i):
+        """What worker `i` has answered last: one of PHASES."""
+        return self.PHASES[load_acquire(&self.server.workers[i].phase, __ATOMIC_ACQUIRE)]
+
+    def message(self, uint32_t i):
+        """What went with the last answer of worker `i`."""
+        cdef Buf *b = &self.server.workers[i].message
+        return b.p[:b.n].decode("utf-8", "replace") if b.n else ""
+
+    def files(self):
+        """The files that the code in service was loaded from. Valid after "loaded" or "prepared"."""
+        cdef Buf *b = &self.server.workers[0].files
+        return [os_path.decode("utf-8", "surrogateescape") for os_path in b.p[:b.n].split(b"\0") if os_path] \
+            if b.n else []
+
+    def busy(self, uint32_t i):
+        """Open connections of worker `i`. A glance from another thread: exact only when the worker rests."""
+        return self.server.workers[i].nconns
+
+    def notify_fd(self):
+        """An eventfd that becomes readable when a worker has answered."""
+        return self.server.notify
+
+    def workers(self):
+        return self.server.nworkers
+
+    def log(self, str level not None, str message not None):
+        """Write a log line from the main thread."""
+        cdef bytes text = message.encode("utf-8", "surrogateescape")
+        log_message(logger_ring(&self.logger, self.server.nworkers), self.LOG_LEVELS[level],
+                    Span(<char *>text, len(text)), NULL, 0)
+
+    def stop_logs(self, int timeout_ms):
+        """Write what is left in the rings; give up after the time if the descriptor is stuck. The workers that are
+        still running must not outlive this call for long: their lines are lost."""
+        if self.logging:
+            self.logging = False
+            with nogil:
+                logger_stop(&self.logger, timeout_ms)
+
+
+cdef int buf_set_gil(Buf *b, str text) except -1:
+    """Copy a path into `b`, with a NUL behind it that its length does not count."""
+    cdef bytes encoded = text.encode("utf-8", "surrogateescape")
+    if buf_append(b, encoded, len(encoded) + 1) != OK:
+        raise MemoryError(text)
+    b.n -= 1
+    return 0
+
+
+cdef uint64_t milliseconds(double seconds) noexcept:
+    return <uint64_t>(seconds * 1000)
+
+
+def lua_version():
+    """The version of the bound LuaJIT, for `heart version`."""
+    cdef lua_State *L = luaL_newstate()
+    if L == NULL:
+        raise MemoryError("cannot make a Lua state")
+    luaL_openlibs(L)
+    lua_getfield(L, LUA_GLOBALSINDEX, b"jit")
+    lua_getfield(L, -1, b"version")
+    text = (<bytes>lua_tostring_z(L, -1)).decode()
+    lua_close(L)
+    return text

@@ -1,0 +1,222 @@
+# The table "heart.core": what the Lua half of Heart (lua_stdlib/heart) builds on. Not for applications.
+# Its functions act on the state that they were made for (upvalue 1), never on another worker's.
+
+
+cdef inline State *l_state(lua_State *L) noexcept nogil:
+    return <State *>lua_touserdata(L, lua_upvalueindex(1))
+
+
+cdef void core_put(lua_State *L, State *s, const char *name, lua_CFunction f) noexcept nogil:
+    lua_pushlightuserdata(L, s)
+    lua_pushcclosure(L, f, 1)
+    lua_setfield(L, -2, name)
+
+
+cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
+    """Push the table."""
+    ctx_open(L, s)
+    lua_createtable(L, 0, 24)
+    core_put(L, s, b"route", l_core_route)
+    core_put(L, s, b"mount", l_core_mount)
+    core_put(L, s, b"fallback", l_core_fallback)
+    core_put(L, s, b"onerror", l_core_onerror)
+    core_put(L, s, b"on", l_core_on)
+    core_put(L, s, b"errorpage", l_core_errorpage)
+    core_put(L, s, b"describe", l_core_describe)
+    core_put(L, s, b"loaded", l_core_loaded)
+    core_put(L, s, b"answer", l_core_answer)
+    core_put(L, s, b"sleep", l_sleep)
+    core_put(L, s, b"stream_begin", l_stream_begin)
+    core_put(L, s, b"stream_write", l_stream_write)
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s.ctx_functions)
+    lua_setfield(L, -2, b"ctx_functions")
+    ctx_push_methods(s, L)
+    lua_setfield(L, -2, b"context")
+    lua_pushlightuserdata(L, &ENGINE_TAG)
+    lua_setfield(L, -2, b"engine")
+    l_json_open(L, s.worker.json)
+    lua_setfield(L, -2, b"json")
+    lua_log_open(L)
+    lua_setfield(L, -2, b"log")
+    lua_pushinteger(L, s.worker.id)
+    lua_setfield(L, -2, b"worker")
+    lua_pushinteger(L, s.worker.server.nworkers)
+    lua_setfield(L, -2, b"workers")
+    lua_pushboolean(L, s.worker.server.dev)
+    lua_setfield(L, -2, b"dev")
+    lua_pushstring(L, HEART_VERSION)
+    lua_setfield(L, -2, b"version")
+
+
+cdef int method_named(Span name) noexcept nogil:
+    """The Method of a lower-case name; METHOD_COUNT for "any"; METHOD_OTHER if there is none."""
+    cdef int m
+    if span_equal(name, b"any", 3):
+        return METHOD_COUNT
+    for m in range(1, METHOD_COUNT):
+        if method_name(m).n == name.n and text_same_fold(method_name(m).p, name.p, name.n):
+            return m
+    return METHOD_OTHER
+
+
+cdef int l_core_route(lua_State *L) noexcept nogil:
+    """route(method, path, fn[, {body = "buffer"|"stream", max_body = bytes}])"""
+    cdef State *s = l_state(L)
+    cdef int method = method_named(l_check_span(L, 1))
+    cdef Span path = l_check_span(L, 2)
+    cdef Route *route
+    cdef int rc, handler
+    luaL_checktype(L, 3, LUA_TFUNCTION)
+    lua_settop(L, 4)
+    if method == METHOD_OTHER:
+        return luaL_argerror(L, 1, b"unknown method")
+    lua_pushvalue(L, 3)
+    handler = luaL_ref(L, LUA_REGISTRYINDEX)
+    rc = router_add(&s.router, method, path, handler, &route)
+    if rc == ERR_LIMIT:
+        return luaL_error(L, b"%s: a path may have at most %d parameters and 65535 characters",
+                          lua_tostring_z(L, 2), <int>PARAMS_MAX)
+    if rc != OK:
+        return luaL_error(L, b"not enough memory")
+    l_route_options(L, route)
+    return 0
+
+
+cdef void l_route_options(lua_State *L, Route *route) noexcept nogil:
+    """Options at index 4, checked name by name, so that a typing error is no silent default."""
+    if lua_isnil(L, 4):
+        return
+    luaL_checktype(L, 4, LUA_TTABLE)
+    lua_pushnil(L)
+    while lua_next(L, 4):
+        if lua_type(L, -2) == LUA_TSTRING and span_equal(l_check_span(L, -2), b"body", 4):
+            route.stream_body = l_option_body(L)
+        elif lua_type(L, -2) == LUA_TSTRING and span_equal(l_check_span(L, -2), b"max_body", 8):
+            if lua_type(L, -1) != LUA_TNUMBER or lua_tonumber(L, -1) < 0:
+                luaL_error(L, b"%s: max_body: expected a number of bytes", lua_tostring_z(L, 2))
+            route.max_body = <int64_t>lua_tonumber(L, -1)
+        else:
+            luaL_error(L, b"%s: unknown route option (there are: body, max_body)", lua_tostring_z(L, 2))
+        lua_pop(L, 1)
+
+
+cdef bint l_option_body(lua_State *L) noexcept nogil:
+    cdef Span value
+    value.p = lua_tolstring(L, -1, &value.n)
+    if value.p != NULL and span_equal(value, b"stream", 6):
+        return True
+    if value.p == NULL or not span_equal(value, b"buffer", 6):
+        luaL_error(L, b"%s: body: expected \"buffer\" or \"stream\"", lua_tostring_z(L, 2))
+    return False
+
+
+cdef int l_core_mount(lua_State *L) noexcept nogil:
+    """mount(prefix, dir[, fn]) → true, or nil and the reason. fn, if given, runs instead of the plain answer."""
+    cdef State *s = l_state(L)
+    cdef Span prefix = l_check_span(L, 1)
+    cdef const char *dir = luaL_checklstring(L, 2, NULL)
+    cdef Mount m
+    cdef Mount *grown
+    m.dirfd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if m.dirfd < 0:
+        lua_pushnil(L)
+        lua_pushstring(L, strerror(errno))
+        return 2
+    m.handler = LUA_NOREF
+    grown = <Mount *>realloc(s.mounts, (s.nmounts + 1) * sizeof(Mount))
+    if grown != NULL:
+        s.mounts = grown
+    if grown == NULL or mount_set_prefix(&m, prefix) != OK:
+        close(m.dirfd)
+        return luaL_error(L, b"not enough memory")
+    if lua_type(L, 3) == LUA_TFUNCTION:
+        lua_settop(L, 3)
+        m.handler = luaL_ref(L, LUA_REGISTRYINDEX)
+    s.mounts[s.nmounts] = m
+    s.nmounts += 1
+    lua_pushboolean(L, 1)
+    return 1
+
+
+cdef int mount_set_prefix(Mount *m, Span prefix) noexcept nogil:
+    """Lower case, with a leading slash and without a trailing one: "/" becomes ""."""
+    cdef char *p = <char *>malloc(prefix.n + 2)
+    cdef size_t i, n = 0
+    if p == NULL:
+        return ERR_MEMORY
+    if prefix.n and prefix.p[0] != c'/':
+        p[0] = c'/'
+        n = 1
+    for i in range(prefix.n):
+        p[n] = <char>char_lower(<uint8_t>prefix.p[i])
+        n += 1
+    while n and p[n - 1] == c'/':
+        n -= 1
+    m.prefix = Span(p, n)
+    return OK
+
+
+cdef void l_set_reference(lua_State *L, int *reference) noexcept nogil:
+    """Keep the function at index 1 (nil: none) in place of the one that `reference` names."""
+    if not l_absent(L, 1):
+        luaL_checktype(L, 1, LUA_TFUNCTION)
+    luaL_unref(L, LUA_REGISTRYINDEX, reference[0])
+    reference[0] = LUA_NOREF
+    if not l_absent(L, 1):
+        lua_settop(L, 1)
+        reference[0] = luaL_ref(L, LUA_REGISTRYINDEX)
+
+
+cdef int l_core_fallback(lua_State *L) noexcept nogil:
+    """fallback(fn): what answers when neither a mount nor a route does."""
+    l_set_reference(L, &l_state(L).fallback)
+    return 0
+
+
+cdef int l_core_onerror(lua_State *L) noexcept nogil:
+    l_set_reference(L, &l_state(L).onerror)
+    return 0
+
+
+cdef int l_core_errorpage(lua_State *L) noexcept nogil:
+    l_set_reference(L, &l_state(L).errorpage)
+    return 0
+
+
+cdef int l_core_describe(lua_State *L) noexcept nogil:
+    l_set_reference(L, &l_state(L).describe)
+    return 0
+
+
+cdef int l_core_on(lua_State *L) noexcept nogil:
+    """on("start"|"stop", fn)"""
+    cdef State *s = l_state(L)
+    cdef Span event = l_check_span(L, 1)
+    cdef bint start = span_equal(event, b"start", 5)
+    if not start and not span_equal(event, b"stop", 4):
+        return luaL_argerror(L, 1, b"expected \"start\" or \"stop\"")
+    lua_remove(L, 1)
+    l_set_reference(L, &s.on_start if start else &s.on_stop)
+    return 0
+
+
+cdef int l_core_loaded(lua_State *L) noexcept nogil:
+    """loaded(path): a file that the application is made of, for --watch."""
+    cdef State *s = l_state(L)
+    cdef Span path = l_check_span(L, 1)
+    if buf_append(&s.files, path.p, path.n) == OK:
+        buf_put(&s.files, 0)
+    return 0
+
+
+cdef int l_core_answer(lua_State *L) noexcept nogil:
+    """answer() → what the engine would answer to the running request, as a handler's return value: the file of a
+    mount, the text of a 404 or 405, nothing to OPTIONS."""
+    cdef Worker *w = worker_self()
+    cdef Req *r = w.running.req if w.running != NULL else NULL
+    if r == NULL:
+        return luaL_error(L, b"no request is served here")
+    if r.mount != NULL:
+        lua_pushlightuserdata(L, &FILE_TAG)
+        return 1
+    return l_push_span(L, req_default_body(w, r))

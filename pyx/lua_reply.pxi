@@ -1,0 +1,461 @@
+# The response as Lua makes it: what handlers return, and the ctx functions that set status, fields and cookies.
+# Fields are kept as finished lines in Req.fields; whatever could break a line is refused here (header injection), so
+# that the protocols copy them as they are.
+
+cdef enum:
+    COOKIE_ROOM = 256           # bytes of a cookie's attributes without their values
+
+cdef const char *BAD_FIELD_VALUE = b"handler returned a header with a value that is no string"
+
+# What a handler of a mounted directory returns: the answer is Req.file.
+cdef char FILE_TAG
+
+
+# ---- What a handler returns ------------------------------------------------------------------------------
+
+cdef inline bint l_is_status(lua_State *L, int index) noexcept nogil:
+    """`return status, body`: an integer from 100 to 599 counts only if a second value follows."""
+    cdef double v
+    if lua_type(L, index) != LUA_TNUMBER or lua_type(L, index + 1) <= LUA_TNIL:
+        return False
+    v = lua_tonumber(L, index)
+    return v == <int>v and 100 <= v <= 599
+
+
+cdef inline int lua_reply(Worker *w, Coro *co, Req *r) noexcept nogil:
+    """Answer with the values that the handler left above its ctx. Not OK: an error message is on the stack."""
+    cdef lua_State *L = co.L
+    cdef int at = 2
+    cdef Span body = Span(NULL, 0)
+    if unlikely(r.flags & REQ_HEAD_SENT):
+        return OK
+    if unlikely(l_is_status(L, 2)):
+        at = 3
+        if lua_take_status(L, r) != OK:
+            return ERR_LIMIT
+    if likely(lua_type(L, at) == LUA_TSTRING or lua_type(L, at) == LUA_TNUMBER):
+        body.p = lua_tolstring(L, at, &body.n)
+    elif lua_touserdata(L, at) == &FILE_TAG and r.mount != NULL:
+        req_reply_file(w, r)
+        return OK
+    req_reply(w, r, body)
+    return OK
+
+
+cdef int lua_take_status(lua_State *L, Req *r) noexcept nogil:
+    """`return status, body[, headers]`."""
+    cdef const char *why
+    r.status = <uint16_t>lua_tointeger(L, 2)
+    if r.status < 200:
+        lua_pushstring(L, b"handler returned an interim status (1xx), which can not carry a response")
+        return ERR_LIMIT
+    if lua_type(L, 4) != LUA_TTABLE:
+        return OK
+    lua_pushnil(L)
+    while lua_next(L, 4):
+        lua_pushvalue(L, -2)            # lua_next must see its key unchanged
+        why = lua_take_field(L, r)
+        if why != NULL:
+            lua_pushstring(L, why)
+            return ERR_LIMIT
+        lua_pop(L, 2)
+    return OK
+
+
+cdef const char *lua_take_field(lua_State *L, Req *r) noexcept nogil:
+    """One field of the returned headers: name on top of the stack, value (or a list of values) below it."""
+    cdef Span name, value
+    cdef const char *why = NULL
+    cdef int i, n
+    if lua_type(L, -1) != LUA_TSTRING:
+        return b"handler returned headers with a name that is no string"
+    name.p = lua_tolstring(L, -1, &name.n)
+    if lua_type(L, -2) != LUA_TTABLE:
+        lua_pushvalue(L, -2)
+        value.p = lua_tolstring(L, -1, &value.n)
+        why = req_set_field(r, name, value) if value.p != NULL else BAD_FIELD_VALUE
+        lua_pop(L, 1)
+        return why
+    n = <int>lua_objlen(L, -2)
+    for i in range(1, n + 1):
+        lua_rawgeti(L, -2, i)
+        value.p = lua_tolstring(L, -1, &value.n)
+        why = req_add_field(r, name, value) if value.p != NULL else BAD_FIELD_VALUE
+        lua_pop(L, 1)
+        if why != NULL:
+            return why
+    return NULL
+
+
+# ---- Fields ----------------------------------------------------------------------------------------------
+
+cdef const char *field_fault(Span name, Span value) noexcept nogil:
+    """What makes a field unusable (RFC 9110 section 5), or NULL."""
+    cdef size_t i
+    cdef uint8_t c
+    if name.n == 0:
+        return b"header name is empty"
+    for i in range(name.n):
+        if not char_token(<uint8_t>name.p[i]):
+            return b"header name has a character that is not allowed"
+    for i in range(value.n):
+        c = <uint8_t>value.p[i]
+        if c == c'\r' or c == c'\n' or c == 0:
+            return b"header value contains CR, LF or NUL"
+    return NULL
+
+
+cdef const char *req_set_field(Req *r, Span name, Span value) noexcept nogil:
+    """Set a response field in place of earlier ones of that name. Returns what is wrong with it, or NULL."""
+    cdef const char *why = field_fault(name, value)
+    if why != NULL:
+        return why
+    if field_is_ours(r, name, value):
+        return NULL
+    req_remove_field(r, name)
+    return req_put_field(r, name, value)
+
+
+cdef const char *req_add_field(Req *r, Span name, Span value) noexcept nogil:
+    """Add a response field beside earlier ones of that name."""
+    cdef const char *why = field_fault(name, value)
+    if why != NULL:
+        return why
+    if field_is_ours(r, name, value):
+        return NULL
+    return req_put_field(r, name, value)
+
+
+cdef const char *req_put_field(Req *r, Span name, Span value) noexcept nogil:
+    if buf_reserve(&r.fields, name.n + value.n + 4) != OK:
+        return b"not enough memory"
+    buf_append(&r.fields, name.p, name.n)
+    buf_append(&r.fields, b": ", 2)
+    buf_append(&r.fields, value.p, value.n)
+    buf_append(&r.fields, b"\r\n", 2)
+    return NULL
+
+
+cdef bint field_is_ours(Req *r, Span name, Span value) noexcept nogil:
+    """Fields that the engine writes itself. Framing is never the handler's: what it says of it is dropped."""
+    if span_same(name, b"content-length", 14) or span_same(name, b"transfer-encoding", 17):
+        return True
+    if span_same(name, b"connection", 10):
+        if span_same(value, b"close", 5):
+            r.flags &= ~<uint32_t>REQ_KEEP_ALIVE
+        return True
+    if span_same(name, b"content-type", 12):
+        r.ctype = TYPE_SET
+    elif span_same(name, b"date", 4):
+        r.flags |= REQ_HAS_DATE
+    elif span_same(name, b"server", 6):
+        r.flags |= REQ_HAS_SERVER
+    return False
+
+
+cdef void req_remove_field(Req *r, Span name) noexcept nogil:
+    cdef char *p = r.fields.p
+    cdef char *end = p + r.fields.n
+    cdef char *line_end
+    while p < end:
+        line_end = <char *>memchr(p, c'\n', end - p) + 1
+        if <size_t>(line_end - p) > name.n and p[name.n] == c':' and text_same_fold(p, name.p, name.n):
+            memmove(p, line_end, end - line_end)
+            end -= line_end - p
+        else:
+            p = line_end
+    r.fields.n = end - r.fields.p if r.fields.p != NULL else 0
+
+
+cdef inline void req_set_type(Req *r, uint8_t ctype) noexcept nogil:
+    if unlikely(r.ctype == TYPE_SET):
+        req_remove_field(r, Span(b"content-type", 12))
+    r.ctype = ctype
+
+
+cdef inline Req *reply_req(lua_State *L) noexcept nogil:
+    """The request of a function that changes the response's head."""
+    cdef Req *r = ctx_req(L)
+    if unlikely(r.flags & REQ_HEAD_SENT):
+        luaL_error(L, b"the head of the response has been sent already")
+    return r
+
+
+# ---- ctx functions ---------------------------------------------------------------------------------------
+
+cdef int l_ctx_status(lua_State *L) noexcept nogil:
+    """status(code) → ctx."""
+    cdef Req *r = reply_req(L)
+    cdef ptrdiff_t status = luaL_checkinteger(L, 1)
+    if not 200 <= status <= 599:
+        return luaL_argerror(L, 1, b"expected a status from 200 to 599")
+    r.status = <uint16_t>status
+    ctx_push_self(L, r)
+    return 1
+
+
+cdef int l_ctx_set(lua_State *L) noexcept nogil:
+    """set(name, value) → ctx: a response field; nil removes it."""
+    cdef Req *r = reply_req(L)
+    cdef Span name = l_check_span(L, 1)
+    cdef const char *why
+    if l_absent(L, 2):
+        req_remove_field(r, name)
+        if r.ctype == TYPE_SET and span_same(name, b"content-type", 12):
+            r.ctype = TYPE_NONE
+    else:
+        why = req_set_field(r, name, l_check_span(L, 2))
+        if why != NULL:
+            return luaL_error(L, b"%s", why)
+    ctx_push_self(L, r)
+    return 1
+
+
+cdef int l_ctx_json(lua_State *L) noexcept nogil:
+    """json(value) → its JSON text; sets the type."""
+    cdef Req *r = reply_req(L)
+    cdef JsonOptions options
+    req_set_type(r, TYPE_JSON)
+    json_defaults(&options)
+    if json_encode_string(L, 1, &options, worker_self().json) != OK:
+        return lua_error(L)
+    return 1
+
+
+cdef int l_ctx_text(lua_State *L) noexcept nogil:
+    """text(s) → s; sets the type."""
+    req_set_type(reply_req(L), TYPE_TEXT)
+    lua_settop(L, 1)
+    return 1
+
+
+cdef int l_ctx_html(lua_State *L) noexcept nogil:
+    """html(s) → s; sets the type."""
+    req_set_type(reply_req(L), TYPE_HTML)
+    lua_settop(L, 1)
+    return 1
+
+
+cdef int l_ctx_redirect(lua_State *L) noexcept nogil:
+    """redirect(location[, status = 302]) → "" """
+    cdef Req *r = reply_req(L)
+    cdef ptrdiff_t status = luaL_optinteger(L, 2, 302)
+    cdef const char *why = req_set_field(r, Span(b"Location", 8), l_check_span(L, 1))
+    if why != NULL:
+        return luaL_error(L, b"redirect: %s", why)
+    if not 300 <= status <= 399:
+        return luaL_argerror(L, 2, b"expected a status from 300 to 399")
+    r.status = <uint16_t>status
+    lua_pushlstring(L, b"", 0)
+    return 1
+
+
+# ---- Cookies ---------------------------------------------------------------------------------------------
+
+cdef bint cookie_text_ok(Span s) noexcept nogil:
+    """No character that could end the value or the line; spaces and commas are let through, as clients take them."""
+    cdef size_t i
+    cdef uint8_t c
+    for i in range(s.n):
+        c = <uint8_t>s.p[i]
+        if c < 32 or c == 127 or c == c';':
+            return False
+    return True
+
+
+cdef int l_ctx_set_cookie(lua_State *L) noexcept nogil:
+    """cookies(name, value[, {path = "/", domain, maxAge, expires, secure, httpOnly, sameSite = "Lax"}])"""
+    cdef Req *r = reply_req(L)
+    cdef Span name = l_check_span(L, 1)
+    cdef Span value = l_check_span(L, 2)
+    l_check_cookie_name(L, name)
+    if not cookie_text_ok(value):
+        return luaL_argerror(L, 2, b"a cookie's value may not have control characters or ';'")
+    if not l_absent(L, 3):
+        luaL_checktype(L, 3, LUA_TTABLE)
+    lua_settop(L, 3)
+    cookie_drop_earlier(r, name)
+    cookie_put(L, r, name, value)
+    return 0
+
+
+cdef void l_check_cookie_name(lua_State *L, Span name) noexcept nogil:
+    if field_fault(name, Span(NULL, 0)) != NULL:
+        luaL_argerror(L, 1, b"a cookie's name is made of letters, digits and !#$%&'*+-.^_`|~")
+
+
+cdef void cookie_put(lua_State *L, Req *r, Span name, Span value) noexcept nogil:
+    """Append a Set-Cookie line; attributes from the table at index 3, or nil there."""
+    cdef Buf *b = &r.fields
+    cdef size_t start = b.n
+    cookie_add(b, b"Set-Cookie: ", 12, name)
+    cookie_add(b, b"=", 1, value)
+    if not cookie_put_text(L, b, b"path", b"; Path=", 7, Span(b"/", 1)) or \
+            not cookie_put_text(L, b, b"domain", b"; Domain=", 9, Span(NULL, 0)) or \
+            not cookie_put_text(L, b, b"sameSite", b"; SameSite=", 11, Span(b"Lax", 3)):
+        b.n = start
+        luaL_argerror(L, 3, b"path, domain and sameSite are strings without control characters or ';'")
+    cookie_put_times(L, b)
+    if l_flag(L, b"secure"):
+        buf_append(b, b"; Secure", 8)
+    if l_flag(L, b"httpOnly"):
+        buf_append(b, b"; HttpOnly", 10)
+    buf_append(b, b"\r\n", 2)
+
+
+cdef void cookie_add(Buf *b, const char *label, size_t n, Span value) noexcept nogil:
+    buf_append(b, label, n)
+    buf_append(b, value.p, value.n)
+
+
+cdef bint l_attribute(lua_State *L, const char *key) noexcept nogil:
+    """Push an attribute of the table at index 3. False, and nothing is pushed: there is none."""
+    if lua_type(L, 3) != LUA_TTABLE:
+        return False
+    lua_getfield(L, 3, key)
+    if lua_isnil(L, -1):
+        lua_pop(L, 1)
+        return False
+    return True
+
+
+cdef bint l_flag(lua_State *L, const char *key) noexcept nogil:
+    cdef bint on
+    if not l_attribute(L, key):
+        return False
+    on = lua_toboolean(L, -1)
+    lua_pop(L, 1)
+    return on
+
+
+cdef bint cookie_put_text(lua_State *L, Buf *b, const char *key, const char *label, size_t n,
+                          Span otherwise) noexcept nogil:
+    """One textual attribute, or its default; `false` leaves it out. False: it is no usable text."""
+    cdef Span value = otherwise
+    cdef bint given = l_attribute(L, key)
+    if given:
+        value.p = lua_tolstring(L, -1, &value.n)
+        if value.p == NULL and not lua_toboolean(L, -1):
+            value.n = 0
+        elif value.p == NULL or not cookie_text_ok(value):
+            return False
+    if value.p != NULL:
+        cookie_add(b, label, n, value)
+    if given:
+        lua_pop(L, 1)
+    return True
+
+
+cdef void cookie_put_times(lua_State *L, Buf *b) noexcept nogil:
+    """maxAge in seconds; expires as Unix time."""
+    cdef char text[32]
+    cdef int64_t v
+    if l_attribute(L, b"maxAge"):
+        v = <int64_t>lua_tonumber(L, -1)
+        buf_append(b, b"; Max-Age=", 10)
+        if v < 0:
+            v = 0
+        buf_append(b, text, put_decimal(text, <uint64_t>v))
+        lua_pop(L, 1)
+    if l_attribute(L, b"expires"):
+        http_date_put(<int64_t>lua_tonumber(L, -1), text)
+        buf_append(b, b"; Expires=", 10)
+        buf_append(b, text, 29)
+        lua_pop(L, 1)
+
+
+cdef void cookie_drop_earlier(Req *r, Span name) noexcept nogil:
+    """A cookie set twice in one response: the later one counts (RFC 6265 section 4.1.1 asks for one)."""
+    cdef char *p = r.fields.p
+    cdef char *end = p + r.fields.n
+    cdef char *next_line
+    while p < end:
+        next_line = <char *>memchr(p, c'\n', end - p) + 1
+        if <size_t>(next_line - p) > 13 + name.n and memcmp(p, b"Set-Cookie: ", 12) == 0 and \
+                memcmp(p + 12, name.p, name.n) == 0 and p[12 + name.n] == c'=':
+            memmove(p, next_line, end - next_line)
+            r.fields.n -= next_line - p
+            return
+        p = next_line
+
+
+cdef void cookie_clear(lua_State *L, Req *r, Span name) noexcept nogil:
+    """A Set-Cookie line that makes the client forget the cookie. Attributes at index 3, for other paths and domains."""
+    cookie_drop_earlier(r, name)
+    cookie_put(L, r, name, Span(b"", 0))
+    r.fields.n -= 2
+    buf_append(&r.fields, b"; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT\r\n", 52)
+
+
+cdef int l_ctx_clear_cookie(lua_State *L) noexcept nogil:
+    """clearCookie(name[, {path = "/", domain}])"""
+    cdef Req *r = reply_req(L)
+    cdef Span name = l_check_span(L, 1)
+    l_check_cookie_name(L, name)
+    lua_settop(L, 2)
+    lua_pushvalue(L, 2)
+    cookie_clear(L, r, name)
+    return 0
+
+
+cdef int l_ctx_clear_cookies(lua_State *L) noexcept nogil:
+    """clearCookies(): all that the client sent."""
+    cdef Req *r = reply_req(L)
+    cdef Span name, value, rest
+    cdef int i
+    lua_settop(L, 0)
+    lua_settop(L, 3)
+    for i in range(r.head.nheaders):
+        if r.head.headers[i].id != HEADER_COOKIE:
+            continue
+        rest = Span(r.head.base + r.head.headers[i].value, r.head.headers[i].value_len)
+        while cookie_next(&rest, &name, &value):
+            if field_fault(name, Span(NULL, 0)) == NULL:
+                cookie_clear(L, r, name)
+    return 0
+
+
+# ---- Streaming -------------------------------------------------------------------------------------------
+
+cdef int l_stream_begin(lua_State *L) noexcept nogil:
+    """begin(ctx): send the head; the body comes part by part."""
+    cdef Ctx *x = <Ctx *>lua_touserdata(L, 1)
+    cdef Req *r = x.req if x != NULL else NULL
+    if r == NULL:
+        return luaL_error(L, b"ctx was used after its request had ended")
+    if r.flags & REQ_HEAD_SENT:
+        return luaL_error(L, b"the response is being streamed already")
+    if r.conn != NULL:
+        r.source = SOURCE_STREAM
+        r.proto.reply_head(worker_self(), r, -1)
+    r.flags |= REQ_HEAD_SENT
+    return 0
+
+
+cdef int l_stream_write(lua_State *L) noexcept nogil:
+    """write(ctx, s) → true, or nil, "closed". Waits while the client has not taken what was written before."""
+    cdef Ctx *x = <Ctx *>lua_touserdata(L, 1)
+    cdef Worker *w = worker_self()
+    cdef Req *r = x.req if x != NULL else NULL
+    cdef Span part = l_check_span(L, 2)
+    if r == NULL:
+        return luaL_error(L, b"write was used after its request had ended")
+    if r.conn == NULL or r.proto.reply_body(w, r, part.p, part.n) != OK:
+        lua_pushnil(L)
+        lua_pushlstring(L, b"closed", 6)
+        return 2
+    if r.conn.flags & CONN_BLOCKED or r.conn.out.n - r.conn.out_at > OUT_HIGH:
+        return l_wait(L, WAIT_WRITE)
+    lua_pushboolean(L, 1)
+    return 1
+
+
+cdef void reply_put_functions(lua_State *L) noexcept nogil:
+    ctx_put(L, b"status", l_ctx_status)
+    ctx_put(L, b"set", l_ctx_set)
+    ctx_put(L, b"json", l_ctx_json)
+    ctx_put(L, b"text", l_ctx_text)
+    ctx_put(L, b"html", l_ctx_html)
+    ctx_put(L, b"redirect", l_ctx_redirect)
+    ctx_put(L, b"clearCookie", l_ctx_clear_cookie)
+    ctx_put(L, b"clearCookies", l_ctx_clear_cookies)

@@ -1,0 +1,451 @@
+# Running Lua: coroutines from a pool, what they return, what they wait for, how they fail.
+# A handler runs on an idle coroutine (lua_resume costs what a pcall costs). If it ends, the same coroutine takes the
+# next one; if it waits, the request keeps it; after an error it is dropped.
+# Invariants:
+#   - Worker.running is the coroutine the engine resumed last; coroutines that Lua code made inside it wait through it;
+#   - a wait is begun (timer set, flag raised) only after the coroutine has really yielded (coro_suspend): lua_yield
+#     may fail instead, inside table.sort for example, and the code may go on;
+#   - coroutines are resumed from the loop only, never from inside another one's run.
+
+cdef enum:
+    COROS_KEPT = 256            # idle coroutines of a state; more are left to the collector
+
+
+# ---- Coroutines ------------------------------------------------------------------------------------------
+
+cdef Coro *coro_new(Worker *w, State *s) noexcept nogil:
+    """A fresh coroutine with an empty stack but for its ctx. NULL: out of memory."""
+    cdef Coro *co = <Coro *>slab_new(&w.coros)
+    if co == NULL:
+        return NULL
+    memset(co, 0, sizeof(Coro))
+    timer_init(&co.timer, coro_on_timer)
+    co.state = s
+    co.L = lua_newthread(s.L)
+    co.ref = luaL_ref(s.L, LUA_REGISTRYINDEX)
+    ctx_new(co)
+    return co
+
+
+cdef inline Coro *coro_take(Worker *w, State *s) noexcept nogil:
+    cdef Coro *co = s.idle
+    if likely(co != NULL):
+        s.idle = co.next
+        s.nidle -= 1
+        return co
+    return coro_new(w, s)
+
+
+cdef inline void coro_recycle(Worker *w, Coro *co) noexcept nogil:
+    """The function has ended: back to the pool, with a fresh ctx if somebody may still hold the old one."""
+    cdef State *s = co.state
+    co.ctx.req = NULL
+    co.req = NULL
+    if unlikely(s.nidle >= COROS_KEPT):
+        coro_drop(w, co)
+        return
+    if unlikely(co.ctx.shared or w.server.dev):
+        lua_settop(co.L, 0)
+        ctx_new(co)
+    else:
+        lua_settop(co.L, 1)
+    co.next = s.idle
+    s.idle = co
+    s.nidle += 1
+
+
+cdef void coro_drop(Worker *w, Coro *co) noexcept nogil:
+    """Leave the coroutine to Lua's collector; whatever it waited for is forgotten."""
+    cdef Coro **at = &w.turn
+    timer_cancel(&w.wheel, &co.timer)
+    if co.queued:
+        while at[0] != co:
+            at = &at[0].turn
+        at[0] = co.turn
+    if co.listed:
+        coro_unlist(co)
+    ctx_forget(co)
+    luaL_unref(co.state.L, LUA_REGISTRYINDEX, co.ref)
+    slab_free(&w.coros, co)
+
+
+cdef void coro_list(Coro *co) noexcept nogil:
+    co.listed = 1
+    co.prev = NULL
+    co.next = co.state.suspended
+    if co.next != NULL:
+        co.next.prev = co
+    co.state.suspended = co
+
+
+cdef void coro_unlist(Coro *co) noexcept nogil:
+    co.listed = 0
+    if co.prev != NULL:
+        co.prev.next = co.next
+    else:
+        co.state.suspended = co.next
+    if co.next != NULL:
+        co.next.prev = co.prev
+
+
+# ---- Running ---------------------------------------------------------------------------------------------
+
+cdef inline void coro_run(Worker *w, Coro *co, int nargs) noexcept nogil:
+    """Resume with the function (first time) and `nargs` arguments on its stack; then settle what came of it."""
+    cdef State *s = co.state
+    cdef int rc
+    w.running = co
+    s.enforced = 1
+    rc = lua_resume(co.L, nargs)
+    s.enforced = 0
+    w.running = NULL
+    if likely(rc == LUA_OK):
+        coro_finish(w, co)
+    elif rc == LUA_YIELD:
+        coro_suspend(w, co)
+    else:
+        coro_fail(w, co, rc)
+
+
+cdef inline void lua_serve(Worker *w, Req *r, int handler) noexcept nogil:
+    """Run a handler (a registry reference) for a request."""
+    cdef Coro *co = coro_take(w, r.state)
+    if unlikely(co == NULL):
+        r.status = 503
+        req_reply(w, r, Span(NULL, 0))
+        req_finish(w, r)
+        return
+    lua_bind(co, r)
+    lua_rawgeti(co.L, LUA_REGISTRYINDEX, handler)
+    lua_pushvalue(co.L, 1)
+    coro_run(w, co, 1)
+
+
+cdef inline void lua_bind(Coro *co, Req *r) noexcept nogil:
+    co.role = ROLE_HANDLER
+    co.req = r
+    co.ctx.req = r
+    r.coro = co
+
+
+cdef void lua_spawn(Worker *w, State *s, int function) noexcept nogil:
+    """Run a function (a registry reference) that belongs to no request."""
+    cdef Coro *co = coro_take(w, s)
+    if co == NULL:
+        log_z(w, LEVEL_ERROR, b"out of memory: an event handler was not run")
+        return
+    co.role = ROLE_TASK
+    s.holders += 1
+    lua_rawgeti(co.L, LUA_REGISTRYINDEX, function)
+    coro_run(w, co, 0)
+
+
+cdef inline void coro_finish(Worker *w, Coro *co) noexcept nogil:
+    cdef State *s = co.state
+    cdef Req *r = co.req
+    if unlikely(co.role != ROLE_HANDLER):
+        s.holders -= 1
+        if co.role == ROLE_LOAD:
+            coro_recycle(w, co)
+            state_loaded(w, s)
+        else:
+            coro_recycle(w, co)
+        return
+    if lua_reply(w, co, r) != OK:
+        coro_fail(w, co, LUA_ERRRUN)
+        return
+    r.coro = NULL
+    coro_recycle(w, co)
+    req_done(w, r)
+
+
+# ---- Waiting ---------------------------------------------------------------------------------------------
+
+cdef int l_wait(lua_State *L, uint8_t wait) noexcept nogil:
+    """Yield to the engine from a C function; `return l_wait(...)`. What the engine passes on is the result."""
+    cdef Coro *co = worker_self().running
+    if co == NULL:
+        return luaL_error(L, b"this function waits, so it must run in a handler, an event or a task")
+    co.wait = wait
+    lua_pushlightuserdata(L, &ENGINE_TAG)
+    return lua_yield(L, 1)
+
+
+cdef void coro_suspend(Worker *w, Coro *co) noexcept nogil:
+    """The coroutine has yielded: begin the wait that it asked for. A bare coroutine.yield() lasts one turn."""
+    cdef Req *r = co.req
+    if lua_touserdata(co.L, -1) != &ENGINE_TAG:
+        co.wait = WAIT_TURN
+    lua_settop(co.L, 0)
+    coro_list(co)
+    co.ctx.shared = 1
+    if r != NULL and not lua_suspend_request(w, co, r):
+        return
+    if co.wait == WAIT_TIMER:
+        timer_set(&w.wheel, &co.timer, co.wake_at)
+    elif co.wait == WAIT_TURN:
+        coro_queue(w, co)
+
+
+cdef bint lua_suspend_request(Worker *w, Coro *co, Req *r) noexcept nogil:
+    """The request outlives the read that brought it. False: the wait is over already, or has been begun here."""
+    if req_retain(w, r) != OK and r.conn != NULL:
+        conn_close(w, r.conn)
+    if r.conn == NULL:
+        if co.wait == WAIT_READ or co.wait == WAIT_WRITE:
+            co.gone = 1
+            coro_queue(w, co)
+            return False
+        return True
+    if co.wait == WAIT_READ:
+        r.flags |= REQ_READING
+        r.conn.flags &= ~<uint32_t>CONN_PAUSED
+        r.proto.want_body(w, r)
+        return False
+    r.conn.flags |= CONN_PAUSED
+    if co.wait == WAIT_WRITE:
+        r.flags |= REQ_WRITING
+        r.conn.flags |= CONN_PUMP
+        conn_touch(w, r.conn)
+    return True
+
+
+cdef void coro_queue(Worker *w, Coro *co) noexcept nogil:
+    """Go on in the next turn."""
+    if not co.queued:
+        co.queued = 1
+        co.turn = w.turn
+        w.turn = co
+
+
+cdef void coros_settle(Worker *w) noexcept nogil:
+    """Resume what waited for this turn. What yields again waits for the next one."""
+    cdef Coro *co
+    cdef Coro *ready = NULL
+    while w.turn != NULL:               # oldest first
+        co = w.turn
+        w.turn = co.turn
+        co.turn = ready
+        ready = co
+    while ready != NULL:
+        co = ready
+        ready = co.turn
+        co.queued = 0
+        if co.gone:
+            co.gone = 0
+            lua_pushnil(co.L)
+            lua_pushlstring(co.L, b"closed", 6)
+            coro_wake(w, co, 2)
+        else:
+            coro_wake(w, co, 0)
+
+
+cdef void coro_wake(Worker *w, Coro *co, int nargs) noexcept nogil:
+    """Resume a suspended coroutine with the `nargs` values on its stack; output leaves when it waits again."""
+    cdef Conn *c = co.req.conn if co.req != NULL else NULL
+    cdef bint outer = c != NULL and w.current == NULL
+    coro_unlist(co)
+    if outer:
+        conn_begin(w, c)
+    coro_run(w, co, nargs)
+    if outer:
+        conn_end(w, c)
+
+
+cdef void coro_on_timer(Worker *w, Timer *t) noexcept nogil:
+    coro_wake(w, <Coro *>t, 0)
+
+
+cdef void lua_give_body(Worker *w, Req *r, Span part) noexcept nogil:
+    """A part of the body for the handler that waits for it; an empty one: the body has ended."""
+    cdef Coro *co = r.coro
+    r.flags &= ~<uint32_t>REQ_READING
+    if part.n:
+        lua_pushlstring(co.L, part.p, part.n)
+    else:
+        lua_pushnil(co.L)
+    coro_wake(w, co, 1)
+
+
+cdef void lua_fail_body(Worker *w, Req *r, int status) noexcept nogil:
+    """The rest of the body will not come; the handler that waits for it gets nil and the reason."""
+    cdef const char *why = b"malformed chunk"
+    r.flags &= ~<uint32_t>REQ_READING
+    r.flags |= REQ_BODY_FAILED
+    r.conn.flags |= CONN_LINGER
+    if status == 408:
+        why = b"timeout"
+    elif status == 413:
+        why = b"too large"
+    lua_pushnil(r.coro.L)
+    lua_pushstring(r.coro.L, why)
+    coro_wake(w, r.coro, 2)
+
+
+cdef void lua_resume_writer(Worker *w, Req *r) noexcept nogil:
+    """The client has taken the output: go on writing."""
+    r.flags &= ~<uint32_t>REQ_WRITING
+    lua_pushboolean(r.coro.L, 1)
+    coro_wake(w, r.coro, 1)
+
+
+cdef void lua_client_gone(Worker *w, Req *r) noexcept nogil:
+    """The connection closed under a handler. One that waits for the client is told in the next turn."""
+    if r.flags & (REQ_READING | REQ_WRITING):
+        r.flags &= ~<uint32_t>(REQ_READING | REQ_WRITING)
+        r.coro.gone = 1
+        coro_queue(w, r.coro)
+
+
+cdef int l_sleep(lua_State *L) noexcept nogil:
+    """sleep(seconds): others run meanwhile."""
+    cdef double seconds = luaL_checknumber(L, 1)
+    cdef Coro *co = worker_self().running
+    if not 0 <= seconds <= SLEEP_MAX:
+        return luaL_argerror(L, 1, b"expected seconds from 0 to 31536000 (a year)")
+    if co != NULL:
+        co.wake_at = clock_ms() + <uint64_t>(seconds * 1000 + 0.999)
+    return l_wait(L, WAIT_TIMER if seconds > 0 else WAIT_TURN)
+
+
+cdef enum:
+    SLEEP_MAX = 31536000        # seconds
+
+
+# ---- Failing ---------------------------------------------------------------------------------------------
+
+cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
+    """The function raised an error: log it with its traceback, answer 500, drop the coroutine."""
+    cdef State *s = co.state
+    cdef Req *r = co.req
+    cdef uint8_t role = co.role
+    cdef Buf message
+    cdef Buf trace
+    memset(&message, 0, sizeof(Buf))
+    memset(&trace, 0, sizeof(Buf))
+    lua_describe(s, co, &message, &trace)
+    w.count.errors += 1
+    coro_drop(w, co)
+    if role == ROLE_LOAD:
+        s.holders -= 1
+        s.failed = 1
+        worker_say(w, buf_span(&message if rc == LUA_ERRSYNTAX else &trace))
+        state_loaded(w, s)
+    else:
+        log_failure(w, r, buf_span(&trace))
+        if role == ROLE_TASK:
+            s.holders -= 1
+        else:
+            r.coro = NULL
+            lua_fail_request(w, r, buf_span(&message), buf_span(&trace))
+    buf_free(&message)
+    buf_free(&trace)
+    if rc == LUA_ERRMEM and role != ROLE_LOAD and state_starves(s):
+        worker_replace_state(w, s)
+
+
+cdef void lua_describe(State *s, Coro *co, Buf *message, Buf *trace) noexcept nogil:
+    """Render the error value on top of the coroutine's stack, and where it happened."""
+    cdef lua_State *L = s.L
+    cdef int top = lua_gettop(L)
+    cdef Span text
+    if lua_type(co.L, -1) == LUA_TSTRING:
+        lua_pushvalue(co.L, -1)
+        lua_xmove(co.L, L, 1)
+    else:
+        lua_rawgeti(L, LUA_REGISTRYINDEX, s.describe)
+        lua_pushvalue(co.L, -1)
+        lua_xmove(co.L, L, 1)
+        lua_pcall(L, 1, 1, 0)
+    text.p = lua_tolstring(L, -1, &text.n)
+    if text.p == NULL:
+        text = Span(b"(error object)", 14)
+    buf_append(message, text.p, text.n)
+    buf_put(message, 0)
+    luaL_traceback(L, co.L, message.p, 0)
+    message.n -= 1
+    text.p = lua_tolstring(L, -1, &text.n)
+    buf_append(trace, text.p, text.n)
+    lua_settop(L, top)
+
+
+cdef void lua_fail_request(Worker *w, Req *r, Span message, Span trace) noexcept nogil:
+    """Answer a request whose handler failed: the application's onerror, else the engine."""
+    cdef State *s = r.state
+    if r.conn == NULL:
+        req_finish(w, r)
+        return
+    if r.flags & REQ_HEAD_SENT:
+        r.proto.abort(w, r)
+        req_finish(w, r)
+        return
+    r.status = 500
+    r.fields.n = 0
+    r.flags &= ~<uint32_t>(REQ_HAS_DATE | REQ_HAS_SERVER)
+    r.ctype = TYPE_TEXT
+    if s.onerror != LUA_NOREF and not r.flags & REQ_FAILED:
+        r.flags |= REQ_FAILED
+        lua_serve_error(w, r, message)
+        return
+    lua_answer_failed(w, r, message, trace)
+    req_finish(w, r)
+
+
+cdef void lua_serve_error(Worker *w, Req *r, Span message) noexcept nogil:
+    """onerror(ctx, message) is a handler like any other, but the last one."""
+    cdef Coro *co = coro_take(w, r.state)
+    lua_bind(co, r)
+    lua_rawgeti(co.L, LUA_REGISTRYINDEX, r.state.onerror)
+    lua_pushvalue(co.L, 1)
+    lua_pushlstring(co.L, message.p, message.n)
+    coro_run(w, co, 2)
+
+
+cdef void lua_answer_failed(Worker *w, Req *r, Span message, Span trace) noexcept nogil:
+    """The bare status; in development a page about the error."""
+    cdef lua_State *L = r.state.L
+    cdef int top = lua_gettop(L)
+    cdef Span page
+    w.scratch_text.n = 0
+    put_status_text(&w.scratch_text, 500)
+    page = buf_span(&w.scratch_text)
+    if w.server.dev and r.state.errorpage != LUA_NOREF:
+        lua_rawgeti(L, LUA_REGISTRYINDEX, r.state.errorpage)
+        lua_push_failure(L, r, message, trace)
+        if lua_pcall(L, 1, 1, 0) == LUA_OK and lua_type(L, -1) == LUA_TSTRING:
+            page.p = lua_tolstring(L, -1, &page.n)
+            r.ctype = TYPE_HTML
+    req_reply(w, r, page)
+    lua_settop(L, top)
+
+
+cdef void lua_push_failure(lua_State *L, Req *r, Span message, Span trace) noexcept nogil:
+    """The table that heart/errorpage.lua takes."""
+    lua_createtable(L, 0, 6)
+    lua_set_span(L, b"message", message)
+    lua_set_span(L, b"traceback", trace)
+    lua_set_span(L, b"method", req_method(r))
+    lua_set_span(L, b"target", Span(r.head.base + r.head.target, r.head.target_len))
+    lua_pushlstring(L, HEART_VERSION, strlen(HEART_VERSION))
+    lua_setfield(L, -2, b"version")
+    lua_push_header_list(L, r)
+    lua_setfield(L, -2, b"headers")
+
+
+cdef void lua_push_header_list(lua_State *L, Req *r) noexcept nogil:
+    cdef int i
+    cdef Header *h
+    lua_createtable(L, r.head.nheaders, 0)
+    for i in range(r.head.nheaders):
+        h = &r.head.headers[i]
+        lua_createtable(L, 2, 0)
+        lua_pushlstring(L, r.head.base + h.name, h.name_len)
+        lua_rawseti(L, -2, 1)
+        lua_pushlstring(L, r.head.base + h.value, h.value_len)
+        lua_rawseti(L, -2, 2)
+        lua_rawseti(L, -2, i + 1)
+
+
+cdef void lua_set_span(lua_State *L, const char *name, Span text) noexcept nogil:
+    lua_pushlstring(L, text.p, text.n)
+    lua_setfield(L, -2, name)

@@ -1,0 +1,207 @@
+# Lua states: one generation of the application's code on one worker, from its making to its closing.
+# Invariants:
+#   - the API is called from the worker's thread only;
+#   - State.enforced is set exactly while Lua code runs (coro_run, state_call): only then may an allocation fail,
+#     so that no engine call outside a protected call can raise;
+#   - a state closes at the end of a turn, never under its own code.
+
+cdef enum:
+    MEMORY_FULL_PERCENT = 90    # still used after a full collection: the state is replaced
+
+# What the engine yields, so that the wrapped coroutine functions (heart/boot.lua) pass it through.
+cdef char ENGINE_TAG
+
+
+cdef inline Worker *worker_self() noexcept nogil:
+    return <Worker *>worker_get_self()
+
+
+# ---- Memory ----------------------------------------------------------------------------------------------
+
+cdef void *state_alloc(void *ud, void *p, size_t was, size_t n) noexcept nogil:
+    """lua_Alloc with a limit: NULL makes LuaJIT collect or raise "not enough memory"."""
+    cdef State *s = <State *>ud
+    cdef void *q
+    if p == NULL:
+        was = 0
+    if n == 0:
+        s.memory -= was
+        free(p)
+        return NULL
+    if n > was and s.enforced and s.memory + (n - was) > s.memory_max:
+        return NULL
+    q = realloc(p, n)
+    if q != NULL:
+        s.memory += n - was
+    return q
+
+
+cdef bint state_starves(State *s) noexcept nogil:
+    """After memory ran out: collect everything; true if that did not help."""
+    if s.memory_max == 0:
+        return False
+    lua_gc(s.L, LUA_GCCOLLECT, 0)
+    return s.memory > s.memory_max // 100 * MEMORY_FULL_PERCENT
+
+
+# ---- Making ----------------------------------------------------------------------------------------------
+
+cdef State *state_new(Worker *w) noexcept nogil:
+    """A state with the libraries and Heart's own functions, before any script. NULL: Worker.message says why."""
+    cdef State *s = <State *>calloc(1, sizeof(State))
+    if s == NULL:
+        return NULL
+    s.worker = w
+    s.memory_max = w.server.limits.lua_memory
+    s.fallback = s.onerror = s.on_start = s.on_stop = s.errorpage = s.describe = s.ctx_functions = LUA_NOREF
+    timer_init(&s.grace, state_on_grace)
+    s.L = lua_newstate(state_alloc, s) if s.memory_max else luaL_newstate()
+    if s.L == NULL:
+        free(s)
+        worker_say(w, Span(b"cannot make a Lua state: out of memory", 38))
+        return NULL
+    w.generations += 1
+    s.generation = w.generations
+    if state_boot(w, s) != OK:
+        state_close(w, s)
+        return NULL
+    return s
+
+
+cdef int state_boot(Worker *w, State *s) noexcept nogil:
+    """Open the libraries and run heart/boot.lua, which wraps what must be wrapped."""
+    cdef lua_State *L = s.L
+    lua_pushlightuserdata(L, s)
+    lua_pushcclosure(L, l_open_libraries, 1)
+    if state_call(s, 0, 0) != LUA_OK:
+        state_take_message(w, s)
+        return ERR_SYSTEM
+    return OK
+
+
+cdef int state_call(State *s, int nargs, int nresults) noexcept nogil:
+    """lua_pcall on the main thread of the state, with the memory limit in force."""
+    cdef int rc
+    cdef uint8_t before = s.enforced
+    s.enforced = 1
+    rc = lua_pcall(s.L, nargs, nresults, 0)
+    s.enforced = before
+    return rc
+
+
+cdef void state_take_message(Worker *w, State *s) noexcept nogil:
+    """Pop an error message from the main thread into Worker.message."""
+    cdef Span text = Span(NULL, 0)
+    text.p = lua_tolstring(s.L, -1, &text.n)
+    if text.p == NULL:
+        text = Span(b"(an error without a message)", 28)
+    worker_say(w, text)
+    lua_pop(s.L, 1)
+
+
+cdef int l_open_libraries(lua_State *L) noexcept nogil:
+    cdef State *s = <State *>lua_touserdata(L, lua_upvalueindex(1))
+    cdef Server *g = s.worker.server
+    luaL_openlibs(L)
+    lua_getfield(L, LUA_GLOBALSINDEX, b"package")
+    lua_pushlstring(L, g.package_path.p, g.package_path.n)
+    lua_setfield(L, -2, b"path")
+    lua_pushlstring(L, g.package_cpath.p, g.package_cpath.n)
+    lua_setfield(L, -2, b"cpath")
+    lua_pushlstring(L, g.stdlib.p, g.stdlib.n)
+    lua_pushlstring(L, b"/heart/boot.lua", 15)
+    lua_concat(L, 2)
+    if luaL_loadfile(L, lua_tostring_z(L, -1)) != LUA_OK:
+        return lua_error(L)
+    lua_core_open(L, s)
+    lua_call(L, 1, 0)
+    return 0
+
+
+cdef int state_load(Worker *w, State *s) noexcept nogil:
+    """Begin to run the script, on a coroutine, so that it may wait; state_loaded is called when it ended."""
+    cdef Coro *co = coro_new(w, s)
+    cdef int rc
+    if co == NULL:
+        worker_say(w, Span(b"out of memory", 13))
+        return ERR_MEMORY
+    co.role = ROLE_LOAD
+    s.holders += 1
+    s.enforced = 1
+    rc = luaL_loadfile(co.L, w.server.script.p)
+    s.enforced = 0
+    if rc != LUA_OK:
+        coro_fail(w, co, rc)
+    else:
+        coro_run(w, co, 0)
+    return OK
+
+
+# ---- Holding and closing ---------------------------------------------------------------------------------
+
+cdef inline void state_release(Worker *w, State *s) noexcept nogil:
+    s.holders -= 1
+
+
+cdef void state_retire(Worker *w, State *s) noexcept nogil:
+    """No new request goes to this state; it closes when nothing holds it, or when its grace is over."""
+    s.retired = 1
+    s.next = w.retired
+    w.retired = s
+    timer_set(&w.wheel, &s.grace, w.now + w.server.limits.reload_grace)
+
+
+cdef void states_settle(Worker *w) noexcept nogil:
+    """Close the retired states that nothing holds any more. Called at the end of a turn."""
+    cdef State **at = &w.retired
+    cdef State *s
+    while at[0] != NULL:
+        s = at[0]
+        if s.holders == 0:
+            at[0] = s.next
+            state_close(w, s)
+        else:
+            at = &s.next
+
+
+cdef void state_on_grace(Worker *w, Timer *t) noexcept nogil:
+    """The grace of a retired state is over: its requests end without an answer, its tasks stop."""
+    cdef State *s = <State *>(<char *>t - <size_t>&(<State *>NULL).grace)
+    log_z(w, LEVEL_WARN, b"reload: requests of the old code took longer than --reload-grace and were ended")
+    state_abandon(w, s)
+
+
+cdef void state_abandon(Worker *w, State *s) noexcept nogil:
+    cdef Coro *co
+    cdef Req *r
+    while s.suspended != NULL:
+        co = s.suspended
+        r = co.req
+        coro_drop(w, co)
+        if r == NULL:
+            s.holders -= 1
+            continue
+        r.coro = NULL
+        r.flags &= ~<uint32_t>REQ_HELD
+        if r.conn != NULL:
+            conn_reset(w, r.conn)       # closes the request through on_close
+        else:
+            req_close(w, r)
+
+
+cdef void state_close(Worker *w, State *s) noexcept nogil:
+    cdef Coro *co
+    cdef uint32_t i
+    timer_cancel(&w.wheel, &s.grace)
+    while s.idle != NULL:
+        co = s.idle
+        s.idle = co.next
+        slab_free(&w.coros, co)
+    lua_close(s.L)
+    router_free(&s.router)
+    for i in range(s.nmounts):
+        close(s.mounts[i].dirfd)
+        free(<void *>s.mounts[i].prefix.p)
+    free(s.mounts)
+    buf_free(&s.files)
+    free(s)

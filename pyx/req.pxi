@@ -1,0 +1,368 @@
+# Requests: what happens to one between its head and its reply, whatever protocol carried it.
+#   req_new → req_route (when the head is complete) → the protocol fills the body sink → req_serve → a reply:
+#   req_reply (bytes), req_reply_file or the stream calls → req_close.
+# Invariant: spans of an unretained request point into the worker's scratch buffer and die with the protocol's
+# on_data call; whatever suspends a request calls req_retain first.
+
+cdef enum:
+    REQS_KEPT = 64              # free requests that keep their buffers
+    REQ_BUFFER_KEPT = 16384     # capacity that such a buffer may have
+    FILE_INLINE = 16384         # smaller files are read and sent with their head
+    FILE_TURN = 1048576         # bytes of a file sent in one turn of the loop
+
+
+cdef Req *req_new(Worker *w) noexcept nogil:
+    """An empty request, or NULL when memory is out."""
+    cdef Req *r = w.free_reqs
+    if likely(r != NULL):
+        w.free_reqs = r.next
+        w.nfree_reqs -= 1
+        return r
+    r = <Req *>slab_new(&w.reqs)
+    if r != NULL:
+        memset(r, 0, sizeof(Req))
+    return r
+
+
+cdef inline void req_open(Worker *w, Req *r, Conn *c) noexcept nogil:
+    """Bind a request whose head has been read to its connection and to the current generation of the code."""
+    r.conn = c
+    r.proto = c.proto
+    r.state = w.state
+    r.state.holders += 1
+    r.coro = NULL
+    r.copy = NULL
+    r.route = NULL
+    r.mount = NULL
+    r.flags = 0
+    r.source = SOURCE_BYTES
+    r.ctype = TYPE_TEXT
+    r.status = 200
+    r.body.n = 0
+    r.body.p = NULL
+    r.file = -1
+    r.sent = 0
+    memcpy(r.address, c.address, sizeof(r.address))
+    if w.server.access_log:
+        r.started = clock_ns()
+    w.count.requests += 1
+
+
+cdef void req_recycle(Worker *w, Req *r) noexcept nogil:
+    if w.nfree_reqs >= REQS_KEPT:
+        buf_free(&r.body_buf)
+        buf_free(&r.fields)
+        slab_free(&w.reqs, r)
+        return
+    if r.fields.n:
+        buf_shrink(&r.fields, REQ_BUFFER_KEPT)
+    if r.body_buf.n:
+        buf_shrink(&r.body_buf, REQ_BUFFER_KEPT)
+    r.next = w.free_reqs
+    w.free_reqs = r
+    w.nfree_reqs += 1
+
+
+cdef void req_close(Worker *w, Req *r) noexcept nogil:
+    """The request is over: its reply is complete or its client is gone, and no handler runs for it."""
+    if r.file >= 0:
+        close(r.file)
+    if r.flags & REQ_LISTED:
+        req_unlist(r)
+    if r.copy != NULL:
+        free(r.copy)
+    state_release(w, r.state)
+    req_recycle(w, r)
+
+
+cdef void req_list(Req *r) noexcept nogil:
+    """Suspended requests are known to their state, so that it can end them."""
+    r.flags |= REQ_LISTED
+    r.prev = NULL
+    r.next = r.state.requests
+    if r.next != NULL:
+        r.next.prev = r
+    r.state.requests = r
+
+
+cdef void req_unlist(Req *r) noexcept nogil:
+    r.flags &= ~<uint32_t>REQ_LISTED
+    if r.prev != NULL:
+        r.prev.next = r.next
+    else:
+        r.state.requests = r.next
+    if r.next != NULL:
+        r.next.prev = r.prev
+
+
+cdef int req_retain(Worker *w, Req *r) noexcept nogil:
+    """Copy the head, and a body that lies in the scratch buffer, into memory of the request's own."""
+    cdef size_t fields = r.head.nheaders * sizeof(Header)
+    cdef char *p
+    if r.flags & REQ_RETAINED:
+        return OK
+    p = <char *>malloc(fields + r.head.size)
+    if p == NULL:
+        return ERR_MEMORY
+    if r.body.n and r.body_buf.n == 0:
+        if buf_append(&r.body_buf, r.body.p, r.body.n) != OK:
+            free(p)
+            return ERR_MEMORY
+        r.body = buf_span(&r.body_buf)
+    memcpy(p, r.head.headers, fields)
+    memcpy(p + fields, r.head.base, r.head.size)
+    r.copy = p
+    r.head.headers = <Header *>p
+    r.head.base = p + fields
+    r.flags |= REQ_RETAINED
+    req_list(r)
+    return OK
+
+
+# ---- Routing ---------------------------------------------------------------------------------------------
+
+cdef inline Span req_path(Req *r) noexcept nogil:
+    """The path as received; "/" where an absolute-form target implies it (RFC 9112 section 3.2.2)."""
+    if unlikely(r.head.path_len == 0):
+        return Span(b"/", 1)
+    return Span(r.head.base + r.head.path, r.head.path_len)
+
+
+cdef inline Span req_query(Req *r) noexcept nogil:
+    return Span(r.head.base + r.head.query, r.head.query_len)
+
+
+cdef inline Span req_method(Req *r) noexcept nogil:
+    return Span(r.head.base, r.head.method_len)
+
+
+cdef Span req_field(Req *r, int header_id) noexcept nogil:
+    """The value of the first field with this HeaderId; p is NULL if there is none."""
+    cdef int i
+    for i in range(r.head.nheaders):
+        if r.head.headers[i].id == header_id:
+            return Span(r.head.base + r.head.headers[i].value, r.head.headers[i].value_len)
+    return Span(NULL, 0)
+
+
+cdef void req_route(Worker *w, Req *r) noexcept nogil:
+    """Find what will answer and, with it, where the body goes. Mounts come before routes, as in Heart v1."""
+    cdef State *s = r.state
+    cdef Span path = req_path(r)
+    r.allowed = 0
+    r.body_max = w.server.limits.body
+    r.sink = SINK_BUFFER
+    if unlikely(s.nmounts != 0):
+        req_find_mount(w, r, path)
+        if r.mount != NULL or r.status != 200:
+            return
+    if likely(router_match(&s.router, r.head.method, path.p, path.n, r.params, &r.route) == OK):
+        if r.route.stream_body:
+            r.sink = SINK_STREAM
+            r.body_max = INT64_MAX          # nothing collects
+        if r.route.max_body >= 0:
+            r.body_max = r.route.max_body
+        return
+    r.route = NULL
+    req_miss(r, path)
+    if s.fallback == LUA_NOREF or r.status >= 500:
+        r.sink = SINK_DISCARD
+
+
+cdef void req_miss(Req *r, Span path) noexcept nogil:
+    """No route: 501, an automatic answer to OPTIONS, 405 or 404 (RFC 9110 sections 9.1, 9.3.7, 15.5.6)."""
+    if r.head.method == METHOD_OTHER or r.head.method == METHOD_CONNECT:
+        r.status = 501
+        return
+    if r.head.flags & HEAD_ASTERISK:
+        r.allowed = router_methods(&r.state.router)
+        r.status = 204
+        return
+    r.allowed = router_allowed(&r.state.router, path.p, path.n)
+    if not r.allowed:
+        r.status = 404
+    elif r.head.method == METHOD_OPTIONS:
+        r.status = 204
+    else:
+        r.status = 405
+
+
+cdef uint32_t router_methods(Router *r) noexcept nogil:
+    """All methods that any route answers."""
+    cdef uint32_t i, methods = 0
+    for i in range(r.n):
+        methods |= r.routes[i].methods
+    return methods
+
+
+cdef void req_find_mount(Worker *w, Req *r, Span path) noexcept nogil:
+    cdef State *s = r.state
+    cdef Mount *m
+    cdef StaticFile f
+    cdef uint32_t i
+    cdef int rc
+    if r.head.method != METHOD_GET and r.head.method != METHOD_HEAD:
+        return
+    for i in range(s.nmounts):
+        m = &s.mounts[i]
+        if not mount_covers(m, path):
+            continue
+        rc = static_open(m.dirfd, path.p + m.prefix.n, path.n - m.prefix.n, &f)
+        if rc == OK:
+            r.mount = m
+            r.file = f.fd
+            r.file_at = 0
+            r.file_left = <int64_t>f.size
+            r.file_mtime = f.mtime
+            r.mime = f.mime
+            r.sink = SINK_DISCARD if m.handler == LUA_NOREF else SINK_BUFFER
+            return
+        if rc == ERR_SYSTEM:
+            r.status = 503
+            r.sink = SINK_DISCARD
+            return
+
+
+cdef bint mount_covers(Mount *m, Span path) noexcept nogil:
+    if path.n < m.prefix.n or not span_same(Span(path.p, m.prefix.n), m.prefix.p, m.prefix.n):
+        return False
+    return path.n == m.prefix.n or path.p[m.prefix.n] == c'/'
+
+
+# ---- Serving ---------------------------------------------------------------------------------------------
+
+cdef void req_serve(Worker *w, Req *r) noexcept nogil:
+    """The body is where its sink wants it: answer."""
+    cdef int handler
+    r.flags |= REQ_HELD
+    if likely(r.route != NULL):
+        handler = r.route.handler
+    elif r.mount != NULL:
+        handler = r.mount.handler
+    else:
+        handler = r.state.fallback if r.status < 500 else LUA_NOREF
+    if likely(handler != LUA_NOREF):
+        lua_serve(w, r, handler)
+    else:
+        req_answer(w, r)
+
+
+cdef void req_answer(Worker *w, Req *r) noexcept nogil:
+    """The engine's own answer, without Lua."""
+    cdef Span body
+    if r.mount != NULL:
+        req_reply_file(w, r)
+    else:
+        body = req_default_body(w, r)
+        req_reply(w, r, body)
+    req_done(w, r)
+
+
+cdef Span req_default_body(Worker *w, Req *r) noexcept nogil:
+    """The body that goes with r.status when no handler gives one; sets Allow where that is due."""
+    cdef Buf *b = &w.scratch_text
+    cdef Span method = req_method(r)
+    cdef Span path = req_path(r)
+    b.n = 0
+    if r.allowed:
+        req_put_allow(r)
+    if r.status == 204:
+        return Span(NULL, 0)
+    if r.status == 404:
+        buf_append(b, b"Cannot ", 7)
+        buf_append(b, method.p, method.n)
+        buf_put(b, c' ')
+        buf_append(b, path.p, path.n)
+    else:
+        put_status_text(b, r.status)
+    return buf_span(b)
+
+
+cdef void put_status_text(Buf *b, int status) noexcept nogil:
+    """ "500 - Internal Server Error", as Heart v1 wrote it."""
+    cdef Span reason = status_reason(status)
+    if buf_reserve(b, 32 + reason.n) == OK:
+        b.n += put_decimal(b.p + b.n, status)
+        buf_append(b, b" - ", 3)
+        buf_append(b, reason.p, reason.n)
+
+
+cdef void req_put_allow(Req *r) noexcept nogil:
+    cdef int m
+    cdef bint first = True
+    cdef Span name
+    if buf_append(&r.fields, b"Allow: ", 7) != OK:
+        return
+    for m in range(1, METHOD_COUNT):
+        if r.allowed >> m & 1 or m == METHOD_OPTIONS:
+            name = method_name(m)
+            if not first:
+                buf_append(&r.fields, b", ", 2)
+            buf_append(&r.fields, name.p, name.n)
+            first = False
+    buf_append(&r.fields, b"\r\n", 2)
+
+
+cdef void req_reply(Worker *w, Req *r, Span body) noexcept nogil:
+    """A complete response with these bytes. Nothing happens if the client is gone."""
+    if r.conn == NULL:
+        return
+    if r.proto.reply_head(w, r, <int64_t>body.n) == OK and body.n:
+        r.proto.reply_body(w, r, body.p, body.n)
+
+
+cdef void req_reply_file(Worker *w, Req *r) noexcept nogil:
+    """Answer with the open file r.file: 304 if the client has it, its head alone to HEAD, else all of it."""
+    cdef Span since = req_field(r, HEADER_IF_MODIFIED_SINCE)
+    cdef char line[64]
+    if r.ctype != TYPE_SET:
+        r.ctype = TYPE_SPAN
+    memcpy(line, b"Last-Modified: ", 15)
+    http_date_put(r.file_mtime, line + 15)
+    memcpy(line + 44, b"\r\n", 2)
+    buf_append(&r.fields, line, 46)
+    if since.p != NULL and r.status == 200 and static_not_modified(since, r.file_mtime):
+        r.status = 304
+        r.ctype = TYPE_NONE
+        r.file_left = 0
+    if r.conn == NULL or r.proto.reply_head(w, r, r.file_left) != OK:
+        return
+    if r.flags & REQ_NO_BODY or r.file_left == 0:
+        return
+    if r.file_left <= FILE_INLINE:
+        req_send_small_file(w, r)
+    else:
+        r.source = SOURCE_FILE
+
+
+cdef void req_send_small_file(Worker *w, Req *r) noexcept nogil:
+    cdef char bytes[FILE_INLINE]
+    cdef ptrdiff_t n = pread(r.file, bytes, r.file_left, 0)
+    if n == r.file_left:
+        r.proto.reply_body(w, r, bytes, n)
+    else:                           # it shrank: the announced length can not be kept
+        r.proto.abort(w, r)
+
+
+cdef inline void req_done(Worker *w, Req *r) noexcept nogil:
+    """The answer is decided and no handler runs any more; a file may still be on its way."""
+    if unlikely(r.source == SOURCE_FILE and r.conn != NULL):
+        if req_retain(w, r) == OK:
+            r.flags &= ~<uint32_t>REQ_HELD
+            r.conn.flags |= CONN_PUMP | CONN_PAUSED
+            return
+        r.proto.abort(w, r)
+    req_finish(w, r)
+
+
+cdef void req_finish(Worker *w, Req *r) noexcept nogil:
+    req_log(w, r)
+    if likely(r.conn != NULL):
+        r.proto.reply_end(w, r)
+    req_close(w, r)
+
+
+cdef void req_log(Worker *w, Req *r) noexcept nogil:
+    if w.server.access_log:
+        log_access(w.log, clock_wall_ms(), r.status, req_method(r), req_path(r), clock_ns() - r.started, r.sent,
+                   r.address)

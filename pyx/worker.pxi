@@ -1,0 +1,301 @@
+# Workers: a thread each, with its own poller, listeners, connections and Lua state. The main thread talks to them by
+# Worker.command and an eventfd, they answer by Worker.phase and Server.notify; nothing else is shared while serving.
+
+cdef extern from "signal.h" nogil:
+    ctypedef struct sigset_t:
+        pass
+    int sigfillset(sigset_t *set)
+    int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+    enum: SIG_BLOCK
+
+cdef enum:
+    SCRATCH_MIN = 65536         # bytes read at once, at least
+    DRAIN_GRACE = 1000          # ms for a request that has begun to arrive when draining starts
+
+
+# ---- Life ------------------------------------------------------------------------------------------------
+
+cdef void worker_run(Worker *w) noexcept nogil:
+    """The thread: load the script, serve until told to end. Answers PHASE_LOADED or PHASE_FAILED first."""
+    cdef sigset_t all
+    cdef epoll_event events[POLL_EVENTS]
+    sigfillset(&all)
+    pthread_sigmask(SIG_BLOCK, &all, NULL)
+    worker_set_self(w)
+    if worker_open(w) != OK:
+        worker_say(w, Span(b"cannot start a worker: out of memory or descriptors", 51))
+        worker_answer(w, PHASE_FAILED)
+        return
+    w.state = state_new(w)
+    if w.state == NULL:
+        worker_answer(w, PHASE_FAILED)
+    else:
+        state_load(w, w.state)
+    while not w.ended:
+        worker_turn(w, events)
+    worker_close(w)
+    worker_answer(w, PHASE_ENDED)
+
+
+cdef int worker_open(Worker *w) noexcept nogil:
+    cdef HttpLimits *limits = &w.server.limits.http
+    w.scratch_size = 2 * limits.head + 16384
+    if w.scratch_size < SCRATCH_MIN:
+        w.scratch_size = SCRATCH_MIN
+    w.scratch = <char *>malloc(w.scratch_size)
+    w.headers = <Header *>malloc(limits.headers * sizeof(Header))
+    w.json = <JsonScratch *>calloc(1, sizeof(JsonScratch))
+    if w.scratch == NULL or w.headers == NULL or w.json == NULL or poller_open(w) != OK or wake_open(w) != OK:
+        return ERR_SYSTEM
+    slab_init(&w.conns, sizeof(Conn))
+    slab_init(&w.reqs, sizeof(Req))
+    slab_init(&w.coros, sizeof(Coro))
+    w.now = clock_ms()
+    w.wheel.now = w.now
+    return OK
+
+
+cdef void worker_close(Worker *w) noexcept nogil:
+    """Free everything; no connection is open any more."""
+    cdef Req *r
+    if w.state != NULL:
+        state_close(w, w.state)
+    while w.free_reqs != NULL:
+        r = w.free_reqs
+        w.free_reqs = r.next
+        buf_free(&r.body_buf)
+        buf_free(&r.fields)
+        slab_free(&w.reqs, r)
+    slab_destroy(&w.conns)
+    slab_destroy(&w.reqs)
+    slab_destroy(&w.coros)
+    buf_free(&w.out)
+    buf_free(&w.scratch_text)
+    buf_free(&w.scratch_json)
+    json_scratch_free(w.json)
+    free(w.json)
+    free(w.headers)
+    free(w.scratch)
+    free(w.listeners)
+    poller_close(w)
+
+
+cdef void worker_turn(Worker *w, epoll_event *events) noexcept nogil:
+    """One turn of the loop: wait, hand out what happened, then what was put off to the end of the turn."""
+    cdef int timeout = 0
+    if w.turn == NULL and w.dirty == NULL:
+        timeout = wheel_timeout(&w.wheel, w.now)
+    poller_wait(w, events, timeout)
+    wheel_advance(w, w.now)
+    if unlikely(w.turn != NULL):
+        coros_settle(w)
+    if w.dirty != NULL or w.dead != NULL or w.out.cap > OUT_KEEP:
+        conns_settle(w)
+    if unlikely(w.retired != NULL):
+        states_settle(w)
+    if unlikely(w.draining):
+        worker_check_drained(w)
+
+
+# ---- Talking to the main thread --------------------------------------------------------------------------
+
+cdef void worker_say(Worker *w, Span text) noexcept nogil:
+    """What goes with the next answer."""
+    w.message.n = 0
+    buf_append(&w.message, text.p, text.n)
+
+
+cdef void worker_answer(Worker *w, int phase) noexcept nogil:
+    store_release(&w.phase, phase, __ATOMIC_RELEASE)
+    eventfd_signal(w.server.notify)
+
+
+cdef void worker_command(Worker *w) noexcept nogil:
+    """Carry out what the main thread asks for."""
+    cdef int command = load_acquire(&w.command, __ATOMIC_ACQUIRE)
+    store_release(&w.command, COMMAND_NONE, __ATOMIC_RELEASE)
+    if command == COMMAND_SERVE:
+        worker_serve(w)
+    elif command == COMMAND_PREPARE:
+        worker_prepare(w)
+    elif command == COMMAND_COMMIT:
+        worker_commit(w)
+        worker_answer(w, PHASE_SERVING)
+    elif command == COMMAND_DROP:
+        worker_drop_fresh(w)
+        worker_answer(w, PHASE_SERVING)
+    elif command == COMMAND_DRAIN:
+        worker_drain(w)
+
+
+cdef void worker_serve(Worker *w) noexcept nogil:
+    cdef uint32_t i
+    cdef int rc = OK
+    for i in range(w.nlisteners):
+        rc |= listener_open(w, &w.listeners[i], w.listeners[i].watch.fd, w.listeners[i].flags)
+    if rc != OK:
+        worker_say(w, Span(b"cannot watch a listening socket", 31))
+        worker_answer(w, PHASE_FAILED)
+        return
+    worker_answer(w, PHASE_SERVING)
+    if w.state.on_start != LUA_NOREF:
+        lua_spawn(w, w.state, w.state.on_start)
+
+
+# ---- Changing the code -----------------------------------------------------------------------------------
+
+cdef void worker_prepare(Worker *w) noexcept nogil:
+    """Build a new state beside the one that serves; state_loaded answers."""
+    worker_drop_fresh(w)
+    w.replacing = 0
+    w.fresh = state_new(w)
+    if w.fresh == NULL:
+        worker_answer(w, PHASE_REFUSED)
+    else:
+        state_load(w, w.fresh)
+
+
+cdef void worker_replace_state(Worker *w, State *s) noexcept nogil:
+    """The memory limit is reached by what stays: start over from the script, on this worker alone."""
+    if s != w.state or w.fresh != NULL or w.draining:
+        return
+    log_z(w, LEVEL_WARN, b"the Lua state is full (--lua-memory) even after a collection: it is replaced by a new one")
+    w.replacing = 1
+    w.fresh = state_new(w)
+    if w.fresh != NULL:
+        state_load(w, w.fresh)
+
+
+cdef void state_loaded(Worker *w, State *s) noexcept nogil:
+    """The script of a new state has ended."""
+    cdef bint failed = s.failed
+    if not failed:
+        w.files.n = 0
+        buf_append(&w.files, s.files.p, s.files.n)
+    if s == w.state:
+        worker_answer(w, PHASE_FAILED if failed else PHASE_LOADED)
+    elif s == w.fresh and w.replacing:
+        if failed:
+            log_message(w.log, LEVEL_ERROR, buf_span(&w.message), NULL, 0)
+            worker_drop_fresh(w)
+        else:
+            worker_commit(w)
+    elif s == w.fresh:
+        if failed:
+            worker_drop_fresh(w)
+        worker_answer(w, PHASE_REFUSED if failed else PHASE_PREPARED)
+
+
+cdef void worker_commit(Worker *w) noexcept nogil:
+    """New requests go to the fresh state; the old one lives as long as something holds it."""
+    cdef State *old = w.state
+    if w.fresh == NULL:
+        return
+    w.state = w.fresh
+    w.fresh = NULL
+    if old.on_stop != LUA_NOREF:
+        lua_spawn(w, old, old.on_stop)
+    state_retire(w, old)
+    if w.state.on_start != LUA_NOREF:
+        lua_spawn(w, w.state, w.state.on_start)
+
+
+cdef void worker_drop_fresh(Worker *w) noexcept nogil:
+    cdef State *s = w.fresh
+    if s != NULL:
+        w.fresh = NULL
+        state_retire(w, s)
+        state_abandon(w, s)
+
+
+# ---- Ending ----------------------------------------------------------------------------------------------
+
+cdef void worker_drain(Worker *w) noexcept nogil:
+    """Accept no more, finish what is in flight, close what is idle. worker_check_drained ends the loop."""
+    cdef Conn *c = w.all
+    cdef Conn *after
+    cdef uint32_t i
+    if w.draining:
+        return
+    w.draining = 1
+    for i in range(w.nlisteners):
+        listener_close(w, &w.listeners[i])
+    worker_drop_fresh(w)
+    c = w.all
+    while c != NULL:
+        after = c.after
+        conn_stop(w, c)
+        c = after
+    if w.state != NULL and w.state.on_stop != LUA_NOREF and load_acquire(&w.phase, __ATOMIC_ACQUIRE) == PHASE_SERVING:
+        lua_spawn(w, w.state, w.state.on_stop)
+
+
+cdef void conn_stop(Worker *w, Conn *c) noexcept nogil:
+    """The worker ends: serve what this connection has sent already, then close it."""
+    if c.req != NULL or c.flags & (CONN_PAUSED | CONN_DRAINING):
+        return
+    conn_read(w, c)
+    if c.req != NULL or c.flags & (CONN_DEAD | CONN_DRAINING | CONN_CLOSING | CONN_BLOCKED):
+        return
+    if c.flags & (CONN_FRESH | CONN_PARTIAL):
+        timer_set(&w.wheel, &c.timer, w.now + DRAIN_GRACE)
+    else:
+        conn_close(w, c)
+
+
+cdef void worker_check_drained(Worker *w) noexcept nogil:
+    if w.nconns == 0 and w.retired == NULL and (w.state == NULL or w.state.holders == 0):
+        w.ended = 1
+
+
+# ---- Log lines of the engine -----------------------------------------------------------------------------
+
+cdef void log_z(Worker *w, uint8_t level, const char *message) noexcept nogil:
+    log_message(w.log, level, span_z(message), NULL, 0)
+
+
+cdef void log_refusal(Worker *w, Conn *c, int status, const char *why) noexcept nogil:
+    """A request that the engine did not accept, at level info: clients cause these, not the application."""
+    cdef char number[24]
+    cdef char address[ADDRESS_TEXT]
+    cdef LogField fields[2]
+    if not log_enabled(w.log, LEVEL_INFO):
+        return
+    fields[0] = LogField(Span(b"status", 6), Span(number, put_decimal(number, status)))
+    address[0] = c'"'
+    fields[1].key = Span(b"remote", 6)
+    fields[1].value = Span(address, 1 + address_put(c.address, address + 1))
+    address[fields[1].value.n] = c'"'
+    fields[1].value.n += 1
+    log_message(w.log, LEVEL_INFO, span_z(why), fields, 2)
+
+
+cdef void log_failure(Worker *w, Req *r, Span trace) noexcept nogil:
+    """A Lua error, with the request that it happened in."""
+    cdef Buf *b = &w.scratch_text
+    cdef LogField fields[1]
+    cdef Span method, path
+    if r == NULL:
+        log_message(w.log, LEVEL_ERROR, trace, NULL, 0)
+        return
+    method = req_method(r)
+    path = req_path(r)
+    b.n = 0
+    if buf_reserve(b, 8 + method.n + 6 * path.n) != OK:
+        return
+    buf_put(b, c'"')
+    buf_append(b, method.p, method.n)
+    buf_put(b, c' ')
+    json_put_path(b, path)
+    buf_put(b, c'"')
+    fields[0] = LogField(Span(b"request", 7), buf_span(b))
+    log_message(w.log, LEVEL_ERROR, trace, fields, 1)
+
+
+cdef void json_put_path(Buf *b, Span path) noexcept nogil:
+    """The parser lets only visible ASCII into a target: two characters need an escape."""
+    cdef size_t i
+    for i in range(path.n):
+        if path.p[i] == c'"' or path.p[i] == c'\\':
+            buf_put(b, c'\\')
+        buf_put(b, path.p[i])
