@@ -1,0 +1,342 @@
+"""The one table of options: flag, environment name, default, how a value is read, help.
+
+`heart serve` reads its command line and environment through this table, the Typer help is generated from it, and so is
+the list in docs/options.md. Flags win over the environment, the environment over the defaults.
+"""
+
+import math
+import os
+import sys
+
+from .errors import ConfigError, nearest
+
+SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+LOG_LEVELS = ("debug", "info", "warn", "error", "off")
+TRUE_WORDS = ("true", "1", "yes", "on")
+FALSE_WORDS = ("false", "0", "no", "off", "")
+
+# Descriptors that are not connections: listeners, pollers, files being sent, what Lua opens.
+RESERVED_DESCRIPTORS = 64
+MAX_SIZE = 1 << 40
+MAX_SECONDS = 365 * 86400
+
+
+class Kind:
+    """How a value is read. `read(text)` returns it or raises ValueError; `expected` says what it wants."""
+
+    def __init__(self, metavar, expected, read):
+        self.metavar = metavar
+        self.expected = expected
+        self.read = read
+
+
+def read_size(text):
+    """Bytes: "16K", "4M", "1G" or a plain number, not 0."""
+    text = text.strip().upper()
+    unit = text[-1:] if text[-1:] in ("K", "M", "G") else ""
+    digits = text.removesuffix(unit)
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError
+    size = int(digits) * SIZES[unit]
+    if not 0 < size <= MAX_SIZE:
+        raise ValueError
+    return size
+
+
+def read_memory(text):
+    """As read_size, but 0 is allowed."""
+    return 0 if text.strip() == "0" else read_size(text)
+
+
+def read_seconds(text):
+    """Seconds, possibly a fraction."""
+    seconds = float(text)
+    if not math.isfinite(seconds) or not 0 < seconds <= MAX_SECONDS:
+        raise ValueError
+    return seconds
+
+
+def read_number(low, high):
+    """A reader of whole numbers from `low` to `high`."""
+
+    def read(text):
+        text = text.strip()
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ValueError
+        return int(text)
+
+    return read
+
+
+def read_workers(text):
+    """A number of workers, or "auto"."""
+    return text if text == "auto" else read_number(1, 1024)(text)
+
+
+def read_level(text):
+    """A log level."""
+    if text.lower() not in LOG_LEVELS:
+        raise ValueError
+    return text.lower()
+
+
+def read_switch(text):
+    """A switch given by the environment."""
+    if text.lower() in TRUE_WORDS:
+        return True
+    if text.lower() in FALSE_WORDS:
+        return False
+    raise ValueError
+
+
+SIZE = Kind("SIZE", "a size such as 16K, 4M or 1G", read_size)
+MEMORY = Kind("SIZE", "a size such as 16M, or 0 for no limit", read_memory)
+SECONDS = Kind("SECONDS", "a positive number of seconds", read_seconds)
+SWITCH = Kind("", "true or false", read_switch)
+TEXT = Kind("TEXT", "a text", str)
+
+
+def number(low, high):
+    """The kind of whole numbers from `low` to `high`."""
+    return Kind("N", f"a whole number from {low} to {high}", read_number(low, high))
+
+
+class Option:
+    """One option of `heart serve`. A switch has `sets`: the option and value that the flag stands for."""
+
+    def __init__(self, flag, kind, default, help, env=None, many=False, sets=None, shown=None):
+        self.flag = flag
+        self.name = flag[2:].replace("-", "_")
+        self.kind = kind
+        self.default = default
+        self.help = help
+        self.env = env or "HEART_" + self.name.upper()
+        self.many = many
+        self.sets = sets
+        self.shown = shown or ("" if default is None else str(default))
+
+    def read(self, text, source):
+        """The value of `text`, which came from `source` (a flag or an environment name)."""
+        try:
+            return self.kind.read(text)
+        except ValueError:
+            raise ConfigError(f"{source}: {text!r}: expected {self.kind.expected}") from None
+
+
+WORKERS = Kind("auto|N", "auto or a number from 1 to 1024", read_workers)
+LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), read_level)
+PORT = Kind("N", "a number from 0 to 65535", read_number(0, 65535))
+COUNT = number(1, 1 << 30)
+
+OPTIONS = (
+    Option(
+        "--listen",
+        TEXT,
+        None,
+        "Listen here; may be given several times: 3333, 0.0.0.0:80, [::]:80, unix:/run/heart.sock.",
+        many=True,
+        shown="0.0.0.0:3333",
+    ),
+    Option("--host", TEXT, None, "Address to listen on, with --port.", env="HOST", shown="0.0.0.0"),
+    Option("--port", PORT, None, "Port to listen on; 0 takes a free one.", env="PORT", shown="3333"),
+    Option("--workers", WORKERS, "auto", "Worker threads; auto: one for each processor this process may use."),
+    Option("--dev", SWITCH, None, "Development: error pages, readable logs.", sets=("dev", True), shown="on a terminal"),
+    Option("--prod", SWITCH, None, "Production: bare errors, JSON logs.", env="PROD", sets=("dev", False)),
+    Option("--watch", SWITCH, False, "Reload when a file of the application changes.", sets=("watch", True)),
+    Option("--log-level", LEVEL, "info", "What is logged: debug, info, warn, error or off.", env="LOG_LEVEL"),
+    Option(
+        "--no-access-log", SWITCH, None, "No line for each request.", env="ACCESS_LOG", sets=("access_log", False)
+    ),
+    Option("--drain-timeout", SECONDS, 10, "Time to finish requests when stopping."),
+    Option("--reload-grace", SECONDS, 30, "Time that requests on the old code have after a reload."),
+    Option("--lua-memory", MEMORY, 0, "Memory limit of each worker's Lua state; 0: none."),
+    Option("--max-header-size", SIZE, 16 << 10, "Request line and headers together (431).", shown="16K"),
+    Option("--max-target-size", SIZE, 8 << 10, "Request target (414).", shown="8K"),
+    Option("--max-headers", number(1, 65535), 100, "Header fields of a request (431)."),
+    Option("--max-body-size", MEMORY, 4 << 20, "Request body (413); a route may set its own.", shown="4M"),
+    Option("--header-timeout", SECONDS, 10, "Time for a request's head to arrive (408)."),
+    Option("--body-timeout", SECONDS, 30, "Time in which a body must make progress, at least 1 KiB (408)."),
+    Option("--idle-timeout", SECONDS, 60, "Time a connection may wait for its next request."),
+    Option("--write-timeout", SECONDS, 30, "Time in which a client must take output, at least 1 KiB."),
+    Option("--max-connections", COUNT, None, "Open connections.", shown="from the descriptor limit"),
+    Option("--max-requests-per-connection", number(0, 1 << 30), 0, "Then the connection is closed; 0: no limit."),
+    Option("--backlog", COUNT, None, "Connections that wait to be accepted.", shown="net.core.somaxconn"),
+)
+BY_FLAG = {option.flag: option for option in OPTIONS}
+
+# v1 sized its pool of Lua states by this; there is one state a worker now.
+LINGER_TIMEOUT = 2.0
+
+
+class Settings:
+    """What a server runs with. The attributes are the options' names, and `script`, `dev`, `access_log`."""
+
+
+def read_options(arguments):
+    """The settings for the words of a command line, `serve` included or not. Raises ConfigError."""
+    if arguments[:1] == ["serve"]:
+        arguments = arguments[1:]
+    settings = Settings()
+    for option in OPTIONS:
+        if not option.sets:
+            setattr(settings, option.name, option.default)
+    settings.dev = None
+    settings.watch = False
+    settings.access_log = True
+    settings.linger_timeout = LINGER_TIMEOUT
+    read_environment(settings)
+    settings.script = check_script(read_arguments(settings, arguments))
+    complete(settings)
+    return settings
+
+
+def read_environment(settings):
+    """Take what the environment sets; v1's names (PORT, PROD, LOG_LEVEL, ...) among them."""
+    for option in OPTIONS:
+        text = os.environ.get(option.env)
+        if not text:
+            continue
+        if option.env == "ACCESS_LOG":
+            settings.access_log = option.read(text, option.env)
+        elif option.sets:
+            if option.read(text, option.env):
+                setattr(settings, *option.sets)
+        elif option.many:
+            setattr(settings, option.name, text.split())
+        else:
+            setattr(settings, option.name, option.read(text, option.env))
+
+
+def read_arguments(settings, arguments):
+    """Take the flags; returns the positional words."""
+    words = []
+    given = set()
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            words += rest
+            break
+        if not word.startswith("-") or word == "-":
+            words.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        option = BY_FLAG.get(flag)
+        if option is None:
+            raise ConfigError(unknown_option(flag))
+        given.add(flag)
+        if option.sets:
+            if equals:
+                raise ConfigError(f"{flag}: takes no value")
+            setattr(settings, *option.sets)
+            continue
+        if not equals:
+            if not rest:
+                raise ConfigError(f"{flag}: a value is missing; expected {option.kind.expected}")
+            value = rest.pop(0)
+        set_value(settings, option, value, given)
+    if {"--dev", "--prod"} <= given:
+        raise ConfigError("--dev and --prod exclude each other")
+    return words
+
+
+def set_value(settings, option, text, given):
+    """Store a flag's value. The first use of a repeatable flag replaces what the environment gave."""
+    value = option.read(text, option.flag)
+    if not option.many:
+        setattr(settings, option.name, value)
+        return
+    key = option.flag + "*"
+    earlier = getattr(settings, option.name) if key in given else []
+    given.add(key)
+    setattr(settings, option.name, [*earlier, value])
+
+
+def unknown_option(flag):
+    """The message about a flag that does not exist."""
+    near = nearest(flag, BY_FLAG)
+    return f"{flag}: no such option" + (f"; did you mean {near}?" if near else " (see heart serve --help)")
+
+
+def check_script(words):
+    """The script's path, or an error that helps."""
+    if not words:
+        raise ConfigError("SCRIPT is missing: heart serve SCRIPT, for example heart serve main.lua")
+    if len(words) > 1:
+        raise ConfigError(f"{words[1]}: one SCRIPT only, {words[0]} was given before")
+    script = words[0]
+    if os.path.isdir(script):
+        raise ConfigError(f"{script}: is a folder; expected a Lua file, for example {os.path.join(script, 'main.lua')}")
+    if not os.path.exists(script):
+        folder = os.path.dirname(script) or "."
+        near = nearest(os.path.basename(script), os.listdir(folder)) if os.path.isdir(folder) else None
+        hint = f"; did you mean {os.path.join(os.path.dirname(script), near)}?" if near else ""
+        raise ConfigError(f"{script}: no such file{hint}")
+    if not os.access(script, os.R_OK):
+        raise ConfigError(f"{script}: can not be read: permission denied")
+    return script
+
+
+def complete(settings):
+    """Fill in the defaults that depend on the machine, and check what options mean together."""
+    if settings.dev is None:
+        settings.dev = sys.stdout is not None and sys.stdout.isatty()
+    if settings.workers == "auto":
+        settings.workers = processors()
+    if settings.max_connections is None:
+        settings.max_connections = default_connections()
+    if settings.backlog is None:
+        settings.backlog = default_backlog()
+    if settings.max_target_size > settings.max_header_size:
+        settings.max_target_size = settings.max_header_size
+    if settings.max_header_size > 1 << 24:
+        raise ConfigError("--max-header-size: more than 16M makes every worker's read buffer too large")
+
+
+def processors():
+    """Processors that this process may use: its affinity, bounded by the quota of its control group."""
+    count = len(os.sched_getaffinity(0))
+    quota = cgroup_quota()
+    return max(1, min(count, math.ceil(quota))) if quota else count
+
+
+def cgroup_quota():
+    """Processors' worth of time that the control group may use, or None. Version 2, then version 1."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            limit, period = file.read().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
+            limit = int(file.read())
+        with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
+            return limit / int(file.read()) if limit > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+def default_connections():
+    """As many connections as the descriptor limit allows, which is raised as far as this process may."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError):
+            pass
+    if soft == resource.RLIM_INFINITY:
+        return 1 << 20
+    return max(1, soft - RESERVED_DESCRIPTORS)
+
+
+def default_backlog():
+    """The longest queue that the kernel allows."""
+    try:
+        with open("/proc/sys/net/core/somaxconn") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 4096

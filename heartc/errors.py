@@ -1,0 +1,21 @@
+"""Errors that are the user's to mend: printed as one message, without a traceback."""
+
+
+class HeartError(Exception):
+    """Something that the user can mend. `status` is the exit status."""
+
+    status = 1
+
+
+class ConfigError(HeartError):
+    """A wrong option, environment variable or argument."""
+
+    status = 2
+
+
+def nearest(word, candidates):
+    """The candidate that `word` was probably meant to be, or None."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(candidates), 1)
+    return found[0] if found else None

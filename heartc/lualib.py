@@ -1,0 +1,49 @@
+"""Finds LuaJIT (the shared object in lupa's wheel) and lua_stdlib, in a source tree, a wheel and a frozen binary."""
+
+import importlib.util
+import os
+import sys
+
+from .errors import HeartError
+
+SHARE = ("/usr/local/share/lua/5.1", "/usr/share/lua/5.1")
+LIB = ("/usr/local/lib/lua/5.1", "/usr/lib/lua/5.1")
+
+
+def luajit_path():
+    """The shared object with LuaJIT 2.1. It is found without importing lupa, whose Python half is not needed."""
+    spec = importlib.util.find_spec("lupa.luajit21")
+    if spec is None or not spec.origin:
+        raise HeartError("LuaJIT is missing: this Python has no lupa with LuaJIT 2.1; reinstall heart")
+    return spec.origin
+
+
+def stdlib_path():
+    """The folder of the Lua modules that Heart ships."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    for folder in (os.path.join(here, "lua_stdlib"), os.path.join(os.path.dirname(here), "lua_stdlib")):
+        if os.path.isfile(os.path.join(folder, "heart", "boot.lua")):
+            return folder
+    raise HeartError(f"the Lua modules of Heart are missing below {here}; reinstall heart")
+
+
+def package_path(script, stdlib):
+    """package.path: the script's folder, its LuaRocks tree, Heart's modules, the system's."""
+    folder = script_folder(script)
+    roots = [folder, os.path.join(folder, "lua_modules/share/lua/5.1"), stdlib, *SHARE]
+    return ";".join(f"{root}/?.lua;{root}/?/init.lua" for root in roots)
+
+
+def package_cpath(script):
+    """package.cpath: C modules for Lua 5.1 beside the script, in its LuaRocks tree, of the system."""
+    folder = script_folder(script)
+    system = list(LIB)
+    multiarch = getattr(sys.implementation, "_multiarch", "")
+    if multiarch:
+        system.append(f"/usr/lib/{multiarch}/lua/5.1")
+    return ";".join(f"{root}/?.so" for root in [folder, os.path.join(folder, "lua_modules/lib/lua/5.1"), *system])
+
+
+def script_folder(script):
+    """The folder of the script, as it is written in messages: "." where none was given."""
+    return os.path.dirname(script) or "."

@@ -1,0 +1,160 @@
+"""Listening sockets: reading addresses, opening them, naming them.
+
+TCP: one socket for each worker with SO_REUSEPORT, so that the kernel spreads connections without a lock. With that
+option a taken port would silently be shared, so it is tried exclusively first; that also settles port 0.
+Unix: one socket that all workers watch.
+"""
+
+import errno
+import os
+import socket
+import stat
+
+from .errors import ConfigError, HeartError
+
+DEFAULT_HOST = "0.0.0.0"
+DEFAULT_PORT = 3333
+SHARED = 1  # ListenerFlag of the engine
+UNIX = 2
+
+
+class Address:
+    """Where to listen: `path` of a Unix socket, or `host` and `port`."""
+
+    def __init__(self, text, host=None, port=None, path=None):
+        self.text = text
+        self.host = host
+        self.port = port
+        self.path = path
+
+    def url(self):
+        """The address as clients write it."""
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+
+def addresses(settings):
+    """What the settings ask for. --host and --port together are one more --listen."""
+    found = [read_address(text) for text in settings.listen or ()]
+    if settings.host is not None or settings.port is not None or not found:
+        host = settings.host if settings.host is not None else DEFAULT_HOST
+        port = settings.port if settings.port is not None else DEFAULT_PORT
+        found.append(Address(f"{host}:{port}", host.strip("[]"), port))
+    return found
+
+
+def read_address(text):
+    """Read the value of --listen. Raises ConfigError."""
+    if text.startswith("unix:"):
+        if len(text) == 5:
+            raise ConfigError(f"--listen: {text!r}: expected unix:PATH")
+        return Address(text, path=text[5:])
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ConfigError(f"--listen: {text!r}: an IPv6 address needs brackets: [{host}]:{port}")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ConfigError(f"--listen: {text!r}: expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH")
+    return Address(text, host or DEFAULT_HOST, int(port))
+
+
+def open_all(settings):
+    """Open every address. Returns the addresses, with ports filled in, and for each worker a list of
+    (descriptor, flags)."""
+    wanted = addresses(settings)
+    listeners = [[] for _ in range(settings.workers)]
+    for address in wanted:
+        if address.path is not None:
+            open_unix(address, settings, listeners)
+        else:
+            open_tcp(address, settings, listeners)
+    return wanted, listeners
+
+
+def open_tcp(address, settings, listeners):
+    """One socket for each worker."""
+    try:
+        family, _, _, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with bind_tcp(family, where, exclusive=True) as probe:
+            where = (where[0], probe.getsockname()[1], *where[2:])
+        address.host, address.port = where[0], where[1]
+        for sockets in listeners:
+            s = bind_tcp(family, where, exclusive=False)
+            s.listen(settings.backlog)
+            sockets.append((s.detach(), 0))
+    except OSError as error:
+        raise HeartError(f"cannot listen on {address.text}: {explain(error)}") from None
+
+
+def bind_tcp(family, where, exclusive):
+    """A bound socket. TCP_NODELAY is inherited by the connections it accepts."""
+    s = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not exclusive:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        s.bind(where)
+        if exclusive:
+            s.listen(1)
+    except OSError:
+        s.close()
+        raise
+    return s
+
+
+def open_unix(address, settings, listeners):
+    """One socket that all workers share. A file left by a server that is gone is replaced; a live one is not."""
+    try:
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        remove_stale(address.path)
+        s.bind(address.path)
+        s.listen(settings.backlog)
+    except OSError as error:
+        raise HeartError(f"cannot listen on {address.text}: {explain(error)}") from None
+    for sockets in listeners[1:]:
+        sockets.append((os.dup(s.fileno()), SHARED | UNIX))
+    listeners[0].append((s.detach(), SHARED | UNIX))
+
+
+def remove_stale(path):
+    """Remove the socket file `path` if nobody answers there."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            return
+
+
+def remove_unix(wanted):
+    """Take the socket files away when the server has ended."""
+    for address in wanted:
+        if address.path is not None:
+            try:
+                os.unlink(address.path)
+            except OSError:
+                pass
+
+
+def explain(error):
+    """An OSError in words that say what to do."""
+    if error.errno == errno.EADDRINUSE:
+        return "the address is taken: another program listens there"
+    if error.errno == errno.EACCES:
+        return "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+    if isinstance(error, socket.gaierror):
+        return f"unknown host ({error.strerror})"
+    return error.strerror or str(error)

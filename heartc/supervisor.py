@@ -1,0 +1,205 @@
+"""Runs a server: starts the workers, says where it listens, reloads on SIGHUP or a changed file, drains on SIGTERM.
+
+The main thread sleeps in poll() on three descriptors: signals, the workers' answers, changed files. It asks workers by
+Engine.command and reads their answers by Engine.phase; no step waits for a worker without a time limit.
+"""
+
+import _thread
+import os
+import select
+import signal
+import sys
+import time
+
+from . import __version__, lualib, sockets
+from .errors import HeartError
+
+RELOAD_ANSWER = 5.0  # seconds for a worker to load the new code
+LOG_FLUSH = 1000  # ms for the last log lines
+LOAD_PATIENCE = None  # scripts may take as long as they like to load at start-up
+
+
+def serve(settings):
+    """Run the server until it is told to stop. Returns the exit status."""
+    from . import _core
+
+    try:
+        stdlib = lualib.stdlib_path()
+        _core.bind_lua(lualib.luajit_path(), __version__)
+        settings.stdlib = stdlib
+        settings.package_path = lualib.package_path(settings.script, stdlib)
+        settings.package_cpath = lualib.package_cpath(settings.script)
+        wanted, listeners = sockets.open_all(settings)
+    except HeartError as error:
+        print(f"heart: {error}", file=sys.stderr)
+        return error.status
+    engine = _core.Engine(settings, listeners, sys.__stdout__.fileno())
+    status = Supervisor(engine, settings, wanted).run()
+    sockets.remove_unix(wanted)
+    engine.stop_logs(LOG_FLUSH)
+    sys.stderr.flush()
+    # Threads may still be on their way out, or stuck in a handler: nothing waits for them.
+    os._exit(status)
+
+
+class Supervisor:
+    """The life of one server process."""
+
+    def __init__(self, engine, settings, wanted):
+        self.engine = engine
+        self.settings = settings
+        self.wanted = wanted
+        self.workers = range(engine.workers())
+        self.signals = []
+        self.poll = select.poll()
+        self.poll.register(engine.notify_fd(), select.POLLIN)
+        self.watcher = None
+
+    def run(self):
+        """Start, serve, stop. Returns the exit status."""
+        self.catch_signals()
+        for i in self.workers:
+            _thread.start_new_thread(self.engine.run, (i,))
+        if not self.start():
+            return 1
+        for address in self.wanted:
+            print(f"listening on {address.url()}", file=sys.stderr, flush=True)
+        if self.settings.watch:
+            self.watch()
+        while True:
+            self.wait(None)
+            if self.stopping():
+                return self.stop()
+            if self.take(signal.SIGHUP) or (self.watcher is not None and self.watcher.changed()):
+                self.reload()
+
+    # ---- Waiting -------------------------------------------------------------------------------------------
+
+    def catch_signals(self):
+        """Turn signals into entries of self.signals, and wake poll() for them."""
+        readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+        self.poll.register(readable, select.POLLIN)
+        self.wakeup = readable
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _frame: self.signals.append(number))
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def wait(self, seconds):
+        """Sleep until something happens, at most `seconds` (None: for ever)."""
+        for fd, _ in self.poll.poll(None if seconds is None else max(0, seconds * 1000)):
+            if self.watcher is None or fd != self.watcher.fileno():
+                self.empty(fd)
+
+    @staticmethod
+    def empty(fd):
+        """Read what an eventfd or the wake-up pipe has."""
+        try:
+            os.read(fd, 512)
+        except BlockingIOError:
+            pass
+
+    def wait_for(self, done, seconds):
+        """Wait until `done(phase)` holds for all workers, a stop signal comes or the time is over. Returns the
+        workers for which it does not hold."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            missing = [i for i in self.workers if not done(self.engine.phase(i))]
+            left = None if deadline is None else deadline - time.monotonic()
+            if not missing or self.stopping() or (left is not None and left <= 0):
+                return missing
+            self.wait(left)
+
+    def take(self, number):
+        """Whether this signal has come; it is forgotten then."""
+        found = number in self.signals
+        self.signals = [s for s in self.signals if s != number]
+        return found
+
+    def stopping(self):
+        """Whether a signal that ends the server has come."""
+        return signal.SIGTERM in self.signals or signal.SIGINT in self.signals
+
+    def command(self, name):
+        """Ask all workers for something."""
+        for i in self.workers:
+            self.engine.expect(i)
+            self.engine.command(name, i)
+
+    # ---- Starting ------------------------------------------------------------------------------------------
+
+    def start(self):
+        """Load the script in all workers, then let them serve. False: it failed and the reason was printed."""
+        missing = self.wait_for(lambda phase: phase in ("loaded", "failed"), LOAD_PATIENCE)
+        if missing:
+            return False
+        if not self.all_in("loaded"):
+            print(f"heart: {self.first_message('failed')}", file=sys.stderr)
+            return False
+        self.command("serve")
+        self.wait_for(lambda phase: phase in ("serving", "failed"), RELOAD_ANSWER)
+        if not self.all_in("serving"):
+            print(f"heart: {self.first_message('failed')}", file=sys.stderr)
+            return False
+        return True
+
+    def all_in(self, phase):
+        """Whether all workers answered this."""
+        return all(self.engine.phase(i) == phase for i in self.workers)
+
+    def first_message(self, phase):
+        """What the first worker that answered `phase` had to say."""
+        return next((self.engine.message(i) for i in self.workers if self.engine.phase(i) == phase), "no answer")
+
+    # ---- Reloading -----------------------------------------------------------------------------------------
+
+    def reload(self):
+        """All workers load the new code beside the old; only if all can, all switch."""
+        self.command("prepare")
+        late = self.wait_for(lambda phase: phase in ("prepared", "refused"), RELOAD_ANSWER)
+        if self.stopping():
+            return
+        if not late and self.all_in("prepared"):
+            self.command("commit")
+            self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER)
+            self.engine.log("info", "reloaded: new requests go to the new code")
+            self.watch_files()
+            return
+        if late:
+            names = ", ".join(f"worker {i}" for i in late)
+            reason = f"{names} did not answer within {RELOAD_ANSWER:g} s"
+        else:
+            reason = self.first_message("refused")
+        self.command("drop")
+        self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER if not late else 0)
+        self.engine.log("error", f"reload failed, the old code goes on: {reason}")
+
+    def watch(self):
+        """Reload when a file of the application changes."""
+        from .watch import Watcher
+
+        self.watcher = Watcher()
+        self.poll.register(self.watcher.fileno(), select.POLLIN)
+        self.watch_files()
+
+    def watch_files(self):
+        """Follow what the new code was loaded from."""
+        if self.watcher is not None:
+            self.watcher.follow([self.settings.script, *self.engine.files()])
+
+    # ---- Stopping ------------------------------------------------------------------------------------------
+
+    def stop(self):
+        """Drain. Status 0 if all workers ended in time, 1 if some had to be left."""
+        self.signals.clear()
+        self.engine.log("info", "stopping: requests in flight are finished")
+        for i in self.workers:
+            self.engine.command("drain", i)
+        late = self.wait_for(lambda phase: phase == "ended", self.settings.drain_timeout)
+        if not late:
+            return 0
+        if not self.stopping():
+            for i in late:
+                print(f"heart: worker {i} did not finish within --drain-timeout {self.settings.drain_timeout:g} s "
+                      f"({self.engine.busy(i)} open connections)", file=sys.stderr)
+        return 1

@@ -1,0 +1,133 @@
+-- Runs first in every new Lua state, with the table of native functions (heart.core) as its argument. It makes the
+-- standard library work on the engine's scheduler: coroutines pass the engine's waits through, and the files that an
+-- application is made of are recorded, so that --watch knows them.
+
+local core = ...
+
+package.preload["heart.core"] = function()
+  return core
+end
+package.preload["heart.core.log"] = function()
+  return core.log
+end
+package.preload["heart.core.json"] = function()
+  return core.json
+end
+
+-- ---- Coroutines ----------------------------------------------------------------------------------------------
+-- An engine function called inside a coroutine of the application yields `engine`. The resume that receives it hands
+-- it on outwards, until it reaches the engine; what the engine answers goes back in the same way. While that lasts the
+-- coroutine is not the application's to resume: its status is "normal", as if it were running something else.
+
+do
+  local engine = core.engine
+  local create, resume, yield, status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.status
+  local waiting = setmetatable({}, { __mode = "k" })
+
+  ---@param co thread
+  local function pass(co, ok, first, ...)
+    if ok and first == engine then
+      waiting[co] = true
+      return pass(co, resume(co, (function(...)
+        waiting[co] = nil
+        return ...
+      end)(yield(engine))))
+    end
+    return ok, first, ...
+  end
+
+  function coroutine.resume(co, ...)
+    if waiting[co] then
+      return false, "cannot resume non-suspended coroutine"
+    end
+    return pass(co, resume(co, ...))
+  end
+
+  function coroutine.status(co)
+    if waiting[co] then
+      return "normal"
+    end
+    return status(co)
+  end
+
+  local function deliver(ok, ...)
+    if ok then
+      return ...
+    end
+    error((...), 0)
+  end
+
+  function coroutine.wrap(f)
+    local co = create(f)
+    return function(...)
+      if waiting[co] then
+        error("cannot resume non-suspended coroutine", 2)
+      end
+      return deliver(pass(co, resume(co, ...)))
+    end
+  end
+end
+
+-- ---- Files -----------------------------------------------------------------------------------------------------
+
+do
+  local loaded, searchpath = core.loaded, package.searchpath
+  local load_file = loadfile
+
+  function loadfile(path, ...)
+    if path ~= nil then
+      loaded(path)
+    end
+    return load_file(path, ...)
+  end
+
+  function dofile(path)
+    local chunk, err = loadfile(path)
+    if not chunk then
+      error(err, 0)
+    end
+    return chunk()
+  end
+
+  -- The second searcher is the one for Lua files (package.path).
+  package.loaders[2] = function(name)
+    local path, tried = searchpath(name, package.path)
+    if not path then
+      return tried
+    end
+    loaded(path)
+    local chunk, err = load_file(path)
+    if not chunk then
+      error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path, err), 0)
+    end
+    return chunk
+  end
+end
+
+-- ---- What the engine calls ---------------------------------------------------------------------------------------
+
+core.describe(function(err)
+  local meta = getmetatable(err)
+  if type(meta) == "table" and meta.__tostring then
+    return tostring(err)
+  end
+  if type(err) == "table" and type(err.message) == "string" then
+    return err.message
+  end
+  return ("(error object is a %s value)"):format(type(err))
+end)
+
+if core.dev then
+  core.errorpage(require("heart.errorpage"))
+end
+
+-- ctx methods that are written in Lua: made from the ctx on first use.
+local stream_begin, stream_write = core.stream_begin, core.stream_write
+function core.ctx_functions.stream(ctx)
+  return function(fn)
+    stream_begin(ctx)
+    fn(function(part)
+      return stream_write(ctx, part)
+    end)
+  end
+end

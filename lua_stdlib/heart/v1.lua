@@ -1,0 +1,238 @@
+---Routes, middleware, static files and events of an application.
+---
+---    local app = require("heart.v1")
+---    app.get("/hello/:name", function(ctx)
+---      return "Hello, " .. ctx.pathParam("name")
+---    end)
+---
+---Handlers get a `ctx` (see heart.v1.context) and return the body, or `status, body[, headers]`.
+---@class heart.v1
+local M = {}
+
+local core = require("heart.core")
+
+---@alias heart.body string|number|nil
+---@alias heart.handler fun(ctx: heart.ctx): heart.body|integer, heart.body, table<string, string|string[]>?
+---@alias heart.middleware fun(ctx: heart.ctx, next: fun(): any): any
+
+---@class heart.route.options
+---@field body? "buffer"|"stream" "stream": the handler runs at once and reads with ctx.reader()
+---@field max_body? integer bytes; a larger body is refused with 413
+
+---@class heart.group
+---@field get fun(path: string, fn: heart.handler, options?: heart.route.options)
+---@field head fun(path: string, fn: heart.handler, options?: heart.route.options)
+---@field post fun(path: string, fn: heart.handler, options?: heart.route.options)
+---@field put fun(path: string, fn: heart.handler, options?: heart.route.options)
+---@field delete fun(path: string, fn: heart.handler, options?: heart.route.options)
+---@field options fun(path: string, fn: heart.handler, options?: heart.route.options)
+---@field trace fun(path: string, fn: heart.handler, options?: heart.route.options)
+---@field patch fun(path: string, fn: heart.handler, options?: heart.route.options)
+---@field any fun(path: string, fn: heart.handler, options?: heart.route.options)
+
+local METHODS = { "get", "head", "post", "put", "delete", "options", "trace", "patch", "any" }
+
+---@type { prefix: string, fn: heart.middleware }[]
+local middleware = {}
+---@type heart.handler?
+local missing
+
+---@param name string what was called
+---@param value any
+---@param expected string
+local function check(name, value, expected)
+  if type(value) ~= expected then
+    error(("%s: expected a %s, got %s"):format(name, expected, type(value)), 3)
+  end
+end
+
+---@param prefix string
+local function trim(prefix)
+  prefix = prefix:gsub("/+$", ""):lower()
+  if prefix ~= "" and prefix:sub(1, 1) ~= "/" then
+    prefix = "/" .. prefix
+  end
+  return prefix
+end
+
+---Whether `prefix` (trimmed) covers the path: "/api" covers "/api" and "/api/x", not "/apis".
+---@param prefix string
+---@param path string
+local function covers(prefix, path)
+  if path:sub(1, #prefix):lower() ~= prefix then
+    return false
+  end
+  local after = path:sub(#prefix + 1, #prefix + 1)
+  return after == "" or after == "/"
+end
+
+---Wrap a handler into one middleware.
+---@param m { prefix: string, fn: heart.middleware }
+---@param handler heart.handler
+---@return heart.handler
+local function wrap(m, handler)
+  local fn, prefix = m.fn, m.prefix
+  if prefix == "" then
+    return function(ctx)
+      return fn(ctx, function()
+        return handler(ctx)
+      end)
+    end
+  end
+  return function(ctx)
+    if not covers(prefix, ctx.path()) then
+      return handler(ctx)
+    end
+    return fn(ctx, function()
+      return handler(ctx)
+    end)
+  end
+end
+
+---All middleware registered so far around a handler, the first one outermost.
+---@param handler heart.handler
+---@return heart.handler
+local function compose(handler)
+  for i = #middleware, 1, -1 do
+    handler = wrap(middleware[i], handler)
+  end
+  return handler
+end
+
+---Tell the engine what answers where no route does. Without middleware and notfound it does that alone.
+local function set_fallback()
+  if missing or #middleware > 0 then
+    core.fallback(compose(function(ctx)
+      if missing and ctx.method() ~= "OPTIONS" then
+        ctx.status(200)
+        return missing(ctx)
+      end
+      return core.answer()
+    end))
+  end
+end
+
+---@param prefix string
+---@param target table
+---@return any
+local function add_methods(prefix, target)
+  for _, method in ipairs(METHODS) do
+    target[method] = function(path, fn, options)
+      check(method .. ": path", path, "string")
+      check(method .. " " .. path .. ": handler", fn, "function")
+      if prefix ~= "" and path ~= "" and path:sub(1, 1) ~= "/" then
+        path = "/" .. path
+      end
+      core.route(method, prefix .. path, compose(fn), options)
+    end
+  end
+  return target
+end
+
+---@param prefix string
+---@param fn heart.middleware
+local function add_middleware(prefix, fn)
+  check("use", fn, "function")
+  middleware[#middleware + 1] = { prefix = trim(prefix), fn = fn }
+  set_fallback()
+end
+
+add_methods("", M)
+
+---Serve the files below `dir` under `route`: GET and HEAD, index.html, no dotfiles. Several directories may be served;
+---they are looked at before routes, and a file that does not exist goes on to the next directory or route.
+---@param route string
+---@param dir string relative to the working directory, else to the script's folder
+function M.static(route, dir)
+  check("static: route", route, "string")
+  check("static: directory", dir, "string")
+  local handler
+  if #middleware > 0 then
+    handler = compose(function()
+      return core.answer()
+    end)
+  end
+  local ok, err = core.mount(route, dir, handler)
+  if not ok and dir:sub(1, 1) ~= "/" then
+    ok = core.mount(route, core.folder .. "/" .. dir, handler)
+  end
+  if not ok then
+    error(("static: %s: %s"):format(dir, err), 2)
+  end
+end
+
+---Answer requests that no route takes. The status stays 200 unless `fn` sets it, as in Heart v1.
+---@param fn heart.handler
+function M.notfound(fn)
+  check("notfound", fn, "function")
+  missing = fn
+  set_fallback()
+end
+
+---Run `fn(ctx, next)` around everything that is registered after this call and whose path lies under `prefix`
+---(default: all), and around requests that nothing answers. `next()` gives what the handler returns.
+---@param prefix string|heart.middleware
+---@param fn? heart.middleware
+---@overload fun(fn: heart.middleware)
+function M.use(prefix, fn)
+  if type(prefix) == "function" then
+    prefix, fn = "", prefix
+  end
+  check("use: prefix", prefix, "string")
+  ---@cast fn heart.middleware
+  add_middleware(prefix, fn)
+end
+
+---A set of routes below a common path, with middleware of its own.
+---@param prefix string
+---@return heart.group
+function M.group(prefix)
+  check("group", prefix, "string")
+  prefix = trim(prefix)
+  local group = add_methods(prefix, {})
+  function group.use(fn)
+    add_middleware(prefix, fn)
+  end
+  function group.group(inner)
+    check("group", inner, "string")
+    return M.group(prefix .. trim(inner))
+  end
+  return group
+end
+
+---Answer requests whose handler failed. The status is 500 unless `fn` sets another; the error is logged anyway.
+---@param fn fun(ctx: heart.ctx, message: string): any
+function M.onerror(fn)
+  check("onerror", fn, "function")
+  core.onerror(fn)
+end
+
+local listeners = { start = {}, stop = {} }
+
+---Run `fn(worker)` when this worker begins to serve ("start") or ends or gets new code ("stop").
+---@param event "start"|"stop"
+---@param fn fun(worker: integer)
+function M.on(event, fn)
+  local list = listeners[event]
+  if not list then
+    error(('on: expected "start" or "stop", got %s'):format(tostring(event)), 2)
+  end
+  check("on", fn, "function")
+  list[#list + 1] = fn
+  core.on(event, function()
+    for i = 1, #list do
+      list[i](core.worker)
+    end
+  end)
+end
+
+---Wait, while other requests run.
+---@param seconds number
+function M.sleep(seconds)
+  core.sleep(seconds)
+end
+
+---@type string
+M.version = core.version
+
+return M
