@@ -1,0 +1,13 @@
+"""Shared by all tests. Native modules and helpers are on the path through pyproject.toml."""
+
+from contextlib import ExitStack
+
+import pytest
+from heart_server import Server
+
+
+@pytest.fixture
+def serve():
+    """A function that starts servers which stop with the test: `server = serve(code, "--flag", …)`."""
+    with ExitStack() as stack:
+        yield lambda *args, **more: stack.enter_context(Server(*args, **more))

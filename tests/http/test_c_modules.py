@@ -1,0 +1,113 @@
+"""C modules for Lua 5.1 and Lua modules are found and loaded by require."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from heart_server import Server, heart
+
+MODULES = {"lpeg": "lua-lpeg", "lfs": "lua-filesystem", "cjson": "lua-cjson"}
+
+
+def installed(name):
+    folders = Path("/usr/lib").glob("*/lua/5.1")
+    return any((folder / f"{name}.so").exists() for folder in folders)
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "text"),
+    [
+        ("lpeg", 'return tostring((m.P("a") ^ 1 * -1):match("aaa"))', "4"),
+        ("lfs", 'return m.attributes("/", "mode")', "directory"),
+        ("cjson", "return m.encode(m.decode('[1,{\"a\":null}]'))", '[1,{"a":null}]'),
+    ],
+)
+def test_c_module_loads_and_works(serve, module, code, text):
+    if not installed(module):
+        pytest.skip(f"{module} is missing: apt-get install {MODULES[module]}")
+    server = serve(
+        f'local m = require("{module}") require("heart.v1").get("/", function(ctx) {code} end)',
+        workers=2,
+    )
+    for _ in range(10):
+        assert server.get().text == text
+
+
+def test_c_module_that_yields_through_a_metamethod_is_no_crash(serve):
+    if not installed("lpeg"):
+        pytest.skip("lpeg is missing: apt-get install lua-lpeg")
+    server = serve("""
+        local app, lpeg = require("heart.v1"), require("lpeg")
+        app.get("/", function(ctx)
+          return tostring(lpeg.match(lpeg.Cmt(lpeg.P("a"), function() app.sleep(0.01) return true end), "a"))
+        end)
+        app.get("/ok", function(ctx) return "ok" end)
+    """)
+    assert server.get().status == 500
+    assert server.get("/ok").text == "ok"
+
+
+def test_modules_beside_the_script_are_found(serve):
+    server = serve(
+        """
+        local names = {}
+        for _, name in ipairs { "plain", "package", "sub.inner", "rock", "rock.deep" } do
+          names[#names + 1] = require(name)
+        end
+        require("heart.v1").get("/", function(ctx) return table.concat(names, " ") end)
+        """,
+        files={
+            "plain.lua": 'return "plain"',
+            "package/init.lua": 'return "package"',
+            "sub/inner.lua": 'return "inner"',
+            "lua_modules/share/lua/5.1/rock.lua": 'return "rock"',
+            "lua_modules/share/lua/5.1/rock/deep/init.lua": 'return "deep"',
+        },
+    )
+    assert server.get().text == "plain package inner rock deep"
+
+
+def test_own_modules_win_over_others(serve):
+    server = serve(
+        'local m = require("lfs") require("heart.v1").get("/", function(ctx) return m end)',
+        files={"lfs.lua": 'return "mine"'},
+    )
+    assert server.get().text == "mine"
+
+
+def test_missing_module_names_the_places(tmp_path):
+    (tmp_path / "main.lua").write_text('require("no_such_module")')
+    result = heart("serve", tmp_path / "main.lua", "--port", "0")
+    assert result.returncode == 1
+    assert "module 'no_such_module' not found" in result.stderr
+    assert str(tmp_path) in result.stderr
+
+
+def test_standard_library_is_complete(serve):
+    server = serve("""
+        local missing = {}
+        for name in ([[assert collectgarbage dofile error getfenv getmetatable ipairs load loadfile loadstring
+          next pairs pcall print rawequal rawget rawset require select setfenv setmetatable tonumber tostring type
+          unpack xpcall coroutine.create coroutine.resume coroutine.running coroutine.status coroutine.wrap
+          coroutine.yield debug.traceback debug.getinfo io.open io.lines math.floor os.time os.getenv
+          package.loaded package.path package.cpath string.format string.gsub string.rep table.concat
+          table.insert table.sort bit.band jit.version]]):gmatch("%S+") do
+          local value = _G
+          for part in name:gmatch("[^.]+") do value = value and value[part] end
+          if value == nil then missing[#missing + 1] = name end
+        end
+        local ffi = require("ffi")
+        require("heart.v1").get("/", function(ctx)
+          return table.concat(missing, " ") .. tostring(ffi.sizeof("int")) .. tostring(pcall(error, "x"))
+        end)
+    """)
+    assert server.get().text == "4false x"
+
+
+def test_no_other_lua_is_loaded():
+    """Two Luas with global symbols in one process crash."""
+    assert importlib.util.find_spec("lupa.luajit21") is not None
+    with Server('require("heart.v1").get("/", function(ctx) return "x" end)') as server:
+        maps = Path(f"/proc/{server.pid}/maps").read_text()
+        assert "luajit21" in maps
+        assert not [line for line in maps.splitlines() if "lupa/lua5" in line]
