@@ -243,7 +243,6 @@ ctypedef struct Coro
 ctypedef struct Ctx
 ctypedef struct Mount
 ctypedef struct LogRing
-ctypedef struct JsonScratch
 
 # What the poller hands back for a descriptor. It is the first member of whatever watches one.
 ctypedef struct Watch:
@@ -425,6 +424,15 @@ ctypedef struct Req:
     uint64_t sent           # body bytes
     uint8_t address[16]     # of the peer, as in Conn
     Param params[PARAMS_MAX]
+
+
+# ---- JSON (lua_json.pxi) ----------------------------------------------------------------------------------
+
+# One worker's memory for encoding. A finalizer that encodes while a result is being pushed takes the other buffer;
+# finalizers do not nest. An error that unwinds past the end of the call leaves `turn` flipped, which is as good.
+ctypedef struct JsonScratch:
+    Buf[2] buf
+    int turn
 
 
 # ---- Lua (lua_state, lua_run, lua_ctx) --------------------------------------------------------------------

@@ -26,6 +26,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"loaded", l_core_loaded)
     core_put(L, s, b"answer", l_core_answer)
     core_put(L, s, b"sleep", l_sleep)
+    lua_push_folder(L, s.worker.server)
+    lua_setfield(L, -2, b"folder")
     core_put(L, s, b"stream_begin", l_stream_begin)
     core_put(L, s, b"stream_write", l_stream_write)
     lua_rawgeti(L, LUA_REGISTRYINDEX, s.ctx_functions)
@@ -46,6 +48,17 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     lua_setfield(L, -2, b"dev")
     lua_pushstring(L, HEART_VERSION)
     lua_setfield(L, -2, b"version")
+
+
+cdef void lua_push_folder(lua_State *L, Server *g) noexcept nogil:
+    """The folder of the script, "." where its path has none."""
+    cdef size_t n = g.script.n
+    while n and g.script.p[n - 1] != c'/':
+        n -= 1
+    if n:
+        lua_pushlstring(L, g.script.p, n - 1 if n > 1 else 1)
+    else:
+        lua_pushlstring(L, b".", 1)
 
 
 cdef int method_named(Span name) noexcept nogil:

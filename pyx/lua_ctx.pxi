@@ -137,6 +137,11 @@ cdef inline int l_push_span(lua_State *L, Span text) noexcept nogil:
     return 1
 
 
+cdef inline int l_nil(lua_State *L) noexcept nogil:
+    lua_pushnil(L)
+    return 1
+
+
 cdef inline bint l_absent(lua_State *L, int narg) noexcept nogil:
     return lua_type(L, narg) <= LUA_TNIL
 
@@ -202,7 +207,7 @@ cdef int l_ctx_param(lua_State *L) noexcept nogil:
     cdef size_t at = 0
     if not l_absent(L, 1):
         if req_param(r, l_check_span(L, 1), &value) != OK:
-            return 0
+            return l_nil(L)
         return l_push_span(L, value)
     lua_createtable(L, 0, 4)
     if r.route != NULL:
@@ -236,7 +241,7 @@ cdef int l_ctx_query(lua_State *L) noexcept nogil:
         l_set_pairs(L, req_query(r))
         return 1
     if query_find(req_query(r), l_check_span(L, 1), &worker_self().scratch_text, &value) != OK:
-        return 0
+        return l_nil(L)
     return l_push_span(L, value)
 
 
@@ -296,7 +301,7 @@ cdef int l_ctx_header(lua_State *L) noexcept nogil:
         l_push_headers(L, r)
         return 1
     if req_find_header(r, l_check_span(L, 1), &value) != OK:
-        return 0
+        return l_nil(L)
     return l_push_span(L, value)
 
 
@@ -357,7 +362,7 @@ cdef int l_ctx_cookie(lua_State *L) noexcept nogil:
     cdef int i
     if not l_absent(L, 1):
         if req_find_cookie(r, l_check_span(L, 1), &value) != OK:
-            return 0
+            return l_nil(L)
         return l_push_span(L, value)
     lua_createtable(L, 0, 4)
     for i in range(r.head.nheaders):
@@ -431,7 +436,7 @@ cdef int l_ctx_form(lua_State *L) noexcept nogil:
     cdef int kind
     if not l_absent(L, 1):
         if req_find_form(r, l_check_span(L, 1), &value) != OK:
-            return 0
+            return l_nil(L)
         return l_push_span(L, value)
     lua_createtable(L, 0, 8)
     l_set_pairs(L, req_query(r))
@@ -481,7 +486,7 @@ cdef int l_ctx_read(lua_State *L) noexcept nogil:
     cdef Req *r = ctx_req(L)
     if r.sink != SINK_STREAM:
         if r.flags & REQ_BODY_TAKEN or r.body.n == 0:
-            return 0
+            return l_nil(L)
         r.flags |= REQ_BODY_TAKEN
         return l_push_span(L, r.body)
     if r.flags & REQ_BODY_FAILED or (r.conn == NULL and not r.flags & REQ_BODY_DONE):
@@ -489,7 +494,7 @@ cdef int l_ctx_read(lua_State *L) noexcept nogil:
         lua_pushlstring(L, b"closed", 6)
         return 2
     if r.flags & REQ_BODY_DONE:
-        return 0
+        return l_nil(L)
     return l_wait(L, WAIT_READ)
 
 

@@ -37,12 +37,6 @@ ctypedef struct JsonOptions:
     int indent                      # spaces per level; 0: one line
     int flags                       # JsonFlag
 
-# One worker's memory for encoding. A finalizer that encodes while a result is being pushed takes the other buffer;
-# finalizers do not nest. An error that unwinds past the end of the call leaves `turn` flipped, which is as good.
-ctypedef struct JsonScratch:
-    Buf[2] buf
-    int turn
-
 cdef extern from *:
     int count_trailing_zeros "__builtin_ctzll"(uint64_t x) nogil
 
@@ -178,34 +172,38 @@ cdef void json_scratch_free(JsonScratch *scratch) noexcept nogil:
 
 # ---- Lua functions ---------------------------------------------------------------------------------------
 
-cdef int l_option(lua_State *L, const char *name, int low, int high, int otherwise) noexcept nogil:
-    """The integer field `name` of the options table, which is argument 2."""
-    cdef double v
-    lua_getfield(L, 2, name)
-    if lua_isnil(L, -1):
-        v = otherwise
-    else:
-        v = lua_tonumber(L, -1) if lua_isnumber(L, -1) else low - 1
+cdef int l_option_integer(lua_State *L, const char *name, int low, int high) noexcept nogil:
+    """The value on top of the stack, of the option `name`."""
+    cdef double v = lua_tonumber(L, -1) if lua_type(L, -1) == LUA_TNUMBER else low - 1
     if not low <= v <= high:
         luaL_error(L, b"bad option '%s' (an integer from %d to %d expected)", name, low, high)
-    lua_settop(L, -2)
     return <int>v
+
+
+cdef void l_options_table(lua_State *L, JsonOptions *o) noexcept nogil:
+    """Options of argument 2, checked name by name, so that a typing error is no silent default."""
+    cdef Span name
+    luaL_checktype(L, 2, LUA_TTABLE)
+    lua_pushnil(L)
+    while lua_next(L, 2):
+        name = Span(NULL, 0)
+        if lua_type(L, -2) == LUA_TSTRING:
+            name.p = lua_tolstring(L, -2, &name.n)
+        if span_equal(name, b"depth", 5):
+            o.depth = l_option_integer(L, name.p, 1, JSON_DEPTH_MAX)
+        elif span_equal(name, b"indent", 6):
+            o.indent = l_option_integer(L, name.p, 0, JSON_INDENT_MAX)
+        elif span_equal(name, b"null", 4):
+            o.flags = JSON_NULL if lua_toboolean(L, -1) else 0
+        else:
+            luaL_error(L, b"unknown option (there are: depth, indent, null)")
+        lua_settop(L, -2)
 
 
 cdef inline void l_options(lua_State *L, int given, JsonOptions *o) noexcept nogil:
     json_defaults(o)
     if unlikely(given > 1 and not lua_isnil(L, 2)):
         l_options_table(L, o)
-
-
-cdef void l_options_table(lua_State *L, JsonOptions *o) noexcept nogil:
-    luaL_checktype(L, 2, LUA_TTABLE)
-    o.depth = l_option(L, b"depth", 1, JSON_DEPTH_MAX, JSON_DEPTH)
-    o.indent = l_option(L, b"indent", 0, JSON_INDENT_MAX, 0)
-    lua_getfield(L, 2, b"null")
-    if lua_toboolean(L, -1):
-        o.flags |= JSON_NULL
-    lua_settop(L, -2)
 
 
 cdef int l_json_encode(lua_State *L) noexcept nogil:

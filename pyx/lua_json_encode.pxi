@@ -42,8 +42,7 @@ ctypedef struct JsonWriter:
     int depth                       # open levels
     int base                        # stack slot of the outermost table
     int missing                     # REFUSE_SPARSE: the first index without a value, 0 if a key is no index
-    int paired                      # the next key and value of the innermost table are on the stack already: the
-                                    # type of this key, else LUA_TNIL
+    int paired                      # type of the next key if it is on the stack already with its value, else LUA_TNIL
 
 
 # ---- Scalars ---------------------------------------------------------------------------------------------

@@ -100,8 +100,8 @@ cdef const char *field_fault(Span name, Span value) noexcept nogil:
             return b"header name has a character that is not allowed"
     for i in range(value.n):
         c = <uint8_t>value.p[i]
-        if c == c'\r' or c == c'\n' or c == 0:
-            return b"header value contains CR, LF or NUL"
+        if (c < 32 and c != c'\t') or c == 127:
+            return b"header value contains a control character (CR, LF, NUL, ...)"
     return NULL
 
 

@@ -261,10 +261,11 @@ cdef void log_refusal(Worker *w, Conn *c, int status, const char *why) noexcept 
     cdef LogField fields[2]
     if not log_enabled(w.log, LEVEL_INFO):
         return
-    fields[0] = LogField(Span(b"status", 6), Span(number, put_decimal(number, status)))
+    fields[0].key = Span(b"status", 6)
+    fields[0].value = Span(&number[0], put_decimal(number, status))
     address[0] = c'"'
     fields[1].key = Span(b"remote", 6)
-    fields[1].value = Span(address, 1 + address_put(c.address, address + 1))
+    fields[1].value = Span(&address[0], 1 + address_put(c.address, address + 1))
     address[fields[1].value.n] = c'"'
     fields[1].value.n += 1
     log_message(w.log, LEVEL_INFO, span_z(why), fields, 2)
@@ -288,7 +289,8 @@ cdef void log_failure(Worker *w, Req *r, Span trace) noexcept nogil:
     buf_put(b, c' ')
     json_put_path(b, path)
     buf_put(b, c'"')
-    fields[0] = LogField(Span(b"request", 7), buf_span(b))
+    fields[0].key = Span(b"request", 7)
+    fields[0].value = buf_span(b)
     log_message(w.log, LEVEL_ERROR, trace, fields, 1)
 
 

@@ -19,16 +19,18 @@ local core = require("heart.core")
 ---@field body? "buffer"|"stream" "stream": the handler runs at once and reads with ctx.reader()
 ---@field max_body? integer bytes; a larger body is refused with 413
 
+---@alias heart.add fun(path: string, fn: heart.handler)|fun(path: string, options: heart.route.options, fn: heart.handler)
+
 ---@class heart.group
----@field get fun(path: string, fn: heart.handler, options?: heart.route.options)
----@field head fun(path: string, fn: heart.handler, options?: heart.route.options)
----@field post fun(path: string, fn: heart.handler, options?: heart.route.options)
----@field put fun(path: string, fn: heart.handler, options?: heart.route.options)
----@field delete fun(path: string, fn: heart.handler, options?: heart.route.options)
----@field options fun(path: string, fn: heart.handler, options?: heart.route.options)
----@field trace fun(path: string, fn: heart.handler, options?: heart.route.options)
----@field patch fun(path: string, fn: heart.handler, options?: heart.route.options)
----@field any fun(path: string, fn: heart.handler, options?: heart.route.options)
+---@field get heart.add
+---@field head heart.add
+---@field post heart.add
+---@field put heart.add
+---@field delete heart.add
+---@field options heart.add
+---@field trace heart.add
+---@field patch heart.add
+---@field any heart.add
 
 local METHODS = { "get", "head", "post", "put", "delete", "options", "trace", "patch", "any" }
 
@@ -117,7 +119,10 @@ end
 ---@return any
 local function add_methods(prefix, target)
   for _, method in ipairs(METHODS) do
-    target[method] = function(path, fn, options)
+    target[method] = function(path, options, fn)
+      if fn == nil then
+        options, fn = nil, options
+      end
       check(method .. ": path", path, "string")
       check(method .. " " .. path .. ": handler", fn, "function")
       if prefix ~= "" and path ~= "" and path:sub(1, 1) ~= "/" then

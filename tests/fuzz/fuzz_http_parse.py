@@ -4,7 +4,7 @@ from codecs_native import Head, Refusal, parse, prefixes
 from http_reference import read_head
 
 MAX_LEN = 512
-LIMITS = {"head_max": 400, "target_max": 100, "fields_max": 12}     # small enough to be reached
+LIMITS = {"head_max": 400, "target_max": 100, "fields_max": 12}  # small enough to be reached
 OK, PARTIAL = 0, -1
 
 

@@ -7,6 +7,8 @@ import re
 import struct
 import subprocess
 import threading
+from decimal import Decimal, localcontext
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -80,9 +82,19 @@ def refusal(lua, code, *arguments):
     return caught.value.args[0].removeprefix(b"test:1: ").decode()
 
 
+def loads(text):
+    """As Lua has it: every number is a double."""
+    return json.loads(text, parse_int=float)
+
+
 def equal(a, b):
     """Equality that tells 0 from -0."""
     return repr(a) == repr(b)
+
+
+def ordered(value):
+    """The same value with sorted members."""
+    return json.loads(json.dumps(value, sort_keys=True))
 
 
 # ---- Decoding --------------------------------------------------------------------------------------------
@@ -99,7 +111,7 @@ def test_suite_is_answered_without_a_fault(lua, suite):
 def test_every_prefix_is_refused_without_reading_on(lua, text):
     whole = text.encode()
     end = len(whole.rstrip())
-    assert json.loads(lua.recode(whole)) == json.loads(text)
+    assert loads(lua.recode(whole)) == loads(text)
     assert [n for n in range(end) if accepts(lua, whole[:n])] == []
     assert all(accepts(lua, whole[:n]) for n in range(end, len(whole)))
 
@@ -297,6 +309,8 @@ def test_indent_spreads_the_text(lua):
         (b"json.decode()", "bad argument #1 to 'decode' (string expected, got no value)"),
         (b"json.decode({})", "bad argument #1 to 'decode' (string expected, got table)"),
         (b"json.encode(1, 2)", "bad argument #2 to 'encode' (table expected, got number)"),
+        (b"json.encode(1, {ident = 2})", "unknown option (there are: depth, indent, null)"),
+        (b"json.decode('1', {2})", "unknown option (there are: depth, indent, null)"),
         (b"json.encode(1, {indent = 17})", "bad option 'indent' (an integer from 0 to 16 expected)"),
         (b"json.encode(1, {depth = 'x'})", "bad option 'depth' (an integer from 1 to 2000 expected)"),
         (b"json.decode('1', {depth = 0/0})", "bad option 'depth' (an integer from 1 to 2000 expected)"),
@@ -316,9 +330,7 @@ def test_misuse_is_an_error_at_the_call(lua, code, message):
 @given(VALUES)
 def test_value_survives_the_round_trip(value):
     text = json.dumps(value, ensure_ascii=False).encode()
-    again = Lua().recode(text)
-    assert json.loads(again) == value
-    assert Lua().recode(again) == again or isinstance(value, dict | list)
+    assert equal(ordered(loads(Lua().recode(text))), ordered(loads(text)))
 
 
 @pytest.mark.parametrize("depth", [1, 7, 1000])
@@ -336,10 +348,12 @@ def test_depth_is_counted_the_same_both_ways(lua, depth):
 def test_deepest_nesting_fits_a_small_thread_stack(lua):
     results = []
 
+    code = b"local o = {depth = 2000} return json.encode(json.decode(..., o), o)"
+
     def work():
         for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
             text = opening * 2000 + b"1" + closing * 2000
-            results.append(lua.run(b"local o = {depth = 2000} return json.encode(json.decode(..., o), o)", text) == text)
+            results.append(lua.run(code, text) == text)
 
     before = threading.stack_size(256 * 1024)
     try:
@@ -401,7 +415,8 @@ def doubles():
     """All binary exponents at their edges, and random bit patterns: finite, not negative."""
     r = random.Random(8259)
     edges = [exponent << 52 | fraction for exponent in range(2047) for fraction in (0, 1, 2, 2**52 - 2, 2**52 - 1)]
-    return [struct.unpack("<d", struct.pack("<Q", b))[0] for b in edges + [r.randrange(2047 << 52) for _ in range(200000)]]
+    patterns = edges + [r.randrange(2047 << 52) for _ in range(200000)]
+    return [struct.unpack("<d", struct.pack("<Q", bits))[0] for bits in patterns]
 
 
 def test_doubles_are_written_shortest_and_read_back():
@@ -444,26 +459,17 @@ def test_double_is_laid_out_as(value, text):
     assert number_text(value) == text.encode()
 
 
-def exactly(value, extra=""):
-    """The exact decimal expansion of a double, and more digits."""
-    return f"{value:.1100f}".rstrip("0").encode() + extra.encode()
-
-
 def test_text_beside_a_halfway_point_is_rounded_exactly():
     """Between neighbours only a digit far behind decides; exactly halfway, the even one is taken."""
     r = random.Random(4)
-    for _ in range(300):
-        low = struct.unpack("<d", struct.pack("<Q", r.randrange(900 << 52, 1080 << 52)))[0]
-        half = low / 2 + math.nextafter(low, math.inf) / 2
-        if half in (low, math.nextafter(low, math.inf)):
-            # Not a double: its expansion is that of the middle of two doubles of twice the precision.
-            a, b = low.as_integer_ratio(), math.nextafter(low, math.inf).as_integer_ratio()
-            top, bottom = a[0] * b[1] + b[0] * a[1], 2 * a[1] * b[1]
-            scale = 400
-            text = str(top * 10**scale // bottom).zfill(scale + 1)
-            text = f"{text[:-scale]}.{text[-scale:]}"
-            for sample in (text, text + "1", text.rstrip("0") + "0" * 900 + "1", text[:-1]):
-                assert equal(number_value(sample.encode()), float(sample)), sample
+    for _ in range(500):
+        low = struct.unpack("<d", struct.pack("<Q", r.randrange(2046 << 52)))[0]
+        middle = (Fraction(low) + Fraction(math.nextafter(low, math.inf))) / 2
+        with localcontext(prec=1200):
+            text = f"{Decimal(middle.numerator) / middle.denominator:f}"
+        text += "" if "." in text else ".00"
+        for sample in (text, text + "1", text + "0" * 900 + "1", text[:-1]):
+            assert equal(number_value(sample.encode()), float(sample)), sample
 
 
 @pytest.mark.parametrize(
@@ -501,7 +507,7 @@ def test_any_number_is_read_as_python_does(text):
     assert equal(number_value(text.encode()), float(text))
 
 
-@pytest.mark.parametrize("text", ["", "-", "+1", ".5", "1.", "1.e5", "01", "-01", "1e", "1e+", "0x10", "1_0", "Infinity"])
+@pytest.mark.parametrize("text", ["", "-", "+1", ".5", "1.", "1.e5", "01", "-01", "1e", "1e+", "0x10", "1_0", "inf"])
 def test_text_that_is_no_number_is_refused(text):
     """RFC 8259 section 6."""
     assert number_value(text.encode()) is None

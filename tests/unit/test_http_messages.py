@@ -75,7 +75,18 @@ def source():
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", folder]
+            download = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--no-deps",
+                "--no-binary",
+                ":all:",
+                "-d",
+                folder,
+            ]
             subprocess.run([*download, HTTPTOOLS], check=True)
             with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
                 name = next(n for n in archive.getnames() if n.endswith("/vendor/http-parser/test.c"))
