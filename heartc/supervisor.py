@@ -66,12 +66,12 @@ class Supervisor:
             print(f"listening on {address.url()}", file=sys.stderr, flush=True)
         if self.settings.watch:
             self.watch()
-        while True:
-            self.wait(None)
-            if self.stopping():
-                return self.stop()
+        while not self.stopping():
             if self.take(signal.SIGHUP) or (self.watcher is not None and self.watcher.changed()):
                 self.reload()
+            else:
+                self.wait(None)
+        return self.stop()
 
     # ---- Waiting -------------------------------------------------------------------------------------------
 

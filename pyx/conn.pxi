@@ -16,7 +16,7 @@ cdef enum:
 
 # ---- Life ------------------------------------------------------------------------------------------------
 
-cdef Conn *conn_new(Worker *w, Listener *l, int fd) noexcept nogil:
+cdef Conn *conn_new(Worker *w, Listener *x, int fd) noexcept nogil:
     """Take over the connected socket `fd`. NULL: out of memory or not watchable; the socket is closed then."""
     cdef Conn *c = <Conn *>slab_new(&w.conns)
     if c == NULL:
@@ -25,8 +25,8 @@ cdef Conn *conn_new(Worker *w, Listener *l, int fd) noexcept nogil:
     memset(c, 0, sizeof(Conn))
     c.watch.fd = fd
     c.watch.on_event = conn_on_event
-    c.listener = l
-    c.proto = l.proto
+    c.listener = x
+    c.proto = x.proto
     c.flags = CONN_FRESH
     timer_init(&c.timer, conn_on_timer)
     if poller_add(w, &c.watch, EPOLLIN) != OK:
@@ -240,6 +240,7 @@ cdef void conn_sent(Worker *w, Conn *c) noexcept nogil:
     """The output that had to wait is gone."""
     buf_free(&c.out)
     c.out_at = 0
+    c.flags &= ~<uint32_t>CONN_BLOCKED
     if c.proto.takes_input(c):
         timer_set(&w.wheel, &c.timer, w.now + w.server.limits.idle_timeout)
         conn_resume(w, c)

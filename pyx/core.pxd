@@ -386,10 +386,10 @@ cdef enum ReqFlag:
     REQ_FAILED = 1024       # onerror is running: a second error ends it
     REQ_READING = 2048      # the handler waits for a part of the body
     REQ_WRITING = 4096      # the handler waits for the client to take output
-    REQ_ENDED = 8192        # the reply is complete
+    REQ_TOLD_CLOSED = 8192  # the handler knows that its client is gone
     REQ_HELD = 16384        # a function on the C stack will close it
     REQ_BODY_TAKEN = 32768  # ctx.reader() has given the buffered body
-    REQ_BODY_FAILED = 65536 # the rest of the body will not come: its syntax, a limit or a timeout
+    REQ_BODY_FAILED = 65536  # the rest of the body will not come: its syntax, a limit or a timeout
 
 # One request and its response, apart from the connection that carries it.
 ctypedef struct Req:

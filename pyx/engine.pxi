@@ -165,12 +165,4 @@ cdef uint64_t milliseconds(double seconds) noexcept:
 
 def lua_version():
     """The version of the bound LuaJIT, for `heart version`."""
-    cdef lua_State *L = luaL_newstate()
-    if L == NULL:
-        raise MemoryError("cannot make a Lua state")
-    luaL_openlibs(L)
-    lua_getfield(L, LUA_GLOBALSINDEX, b"jit")
-    lua_getfield(L, -1, b"version")
-    text = (<bytes>lua_tostring_z(L, -1)).decode()
-    lua_close(L)
-    return text
+    return lua_version_gil()

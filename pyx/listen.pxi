@@ -7,78 +7,78 @@ cdef enum:
     ACCEPT_RETRY = 100          # ms without accepting after the system ran out of descriptors
 
 
-cdef int listener_open(Worker *w, Listener *l, int fd, uint8_t flags) noexcept nogil:
-    memset(l, 0, sizeof(Listener))
-    l.watch.fd = fd
-    l.watch.on_event = listener_on_event
-    l.flags = flags
-    l.proto = &HTTP1
-    timer_init(&l.retry, listener_on_retry)
-    return listener_watch(w, l)
+cdef int listener_open(Worker *w, Listener *x, int fd, uint8_t flags) noexcept nogil:
+    memset(x, 0, sizeof(Listener))
+    x.watch.fd = fd
+    x.watch.on_event = listener_on_event
+    x.flags = flags
+    x.proto = &HTTP1
+    timer_init(&x.retry, listener_on_retry)
+    return listener_watch(w, x)
 
 
-cdef int listener_watch(Worker *w, Listener *l) noexcept nogil:
+cdef int listener_watch(Worker *w, Listener *x) noexcept nogil:
     cdef uint32_t events = EPOLLIN
-    if l.flags & LISTENER_SHARED:
+    if x.flags & LISTENER_SHARED:
         events |= EPOLLEXCLUSIVE
-    return poller_add(w, &l.watch, events)
+    return poller_add(w, &x.watch, events)
 
 
-cdef void listener_close(Worker *w, Listener *l) noexcept nogil:
+cdef void listener_close(Worker *w, Listener *x) noexcept nogil:
     """Take what the kernel has already accepted for this socket, then close it."""
-    if l.watch.fd < 0:
+    if x.watch.fd < 0:
         return
-    timer_cancel(&w.wheel, &l.retry)
-    if not l.flags & LISTENER_SHARED:
-        while listener_accept(w, l) == OK:
+    timer_cancel(&w.wheel, &x.retry)
+    if not x.flags & LISTENER_SHARED:
+        while listener_accept(w, x) == OK:
             pass
-    if not l.flags & LISTENER_PAUSED:
-        poller_remove(w, &l.watch)
-    close(l.watch.fd)
-    l.watch.fd = -1
+    if not x.flags & LISTENER_PAUSED:
+        poller_remove(w, &x.watch)
+    close(x.watch.fd)
+    x.watch.fd = -1
 
 
-cdef void listener_on_event(Worker *w, Watch *x, uint32_t events) noexcept nogil:
-    cdef Listener *l = <Listener *>x
+cdef void listener_on_event(Worker *w, Watch *watch, uint32_t events) noexcept nogil:
+    cdef Listener *x = <Listener *>watch
     cdef int i
     for i in range(ACCEPT_BATCH):
-        if listener_accept(w, l) != OK:
+        if listener_accept(w, x) != OK:
             return
 
 
-cdef int listener_accept(Worker *w, Listener *l) noexcept nogil:
+cdef int listener_accept(Worker *w, Listener *x) noexcept nogil:
     """One connection. PENDING: none waits, or the listener was paused."""
     cdef sockaddr_storage address
     cdef socklen_t n = sizeof(address)
     cdef Conn *c
     cdef int fd
     if w.nconns >= w.server.limits.connections:
-        listener_pause(w, l)
+        listener_pause(w, x)
         return PENDING
-    fd = accept4(l.watch.fd, <sockaddr *>&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    fd = accept4(x.watch.fd, <sockaddr *>&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
     if fd < 0:
-        return listener_failed(w, l)
-    c = conn_new(w, l, fd)
-    if c != NULL and not l.flags & LISTENER_UNIX:
+        return listener_failed(w, x)
+    c = conn_new(w, x, fd)
+    if c != NULL and not x.flags & LISTENER_UNIX:
         conn_set_address(c, &address)
     return OK
 
 
-cdef int listener_failed(Worker *w, Listener *l) noexcept nogil:
+cdef int listener_failed(Worker *w, Listener *x) noexcept nogil:
     """accept() errors that concern one connection only are passed over; out of resources, wait a little."""
     if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
         log_z(w, LEVEL_WARN, b"accept: out of descriptors or memory; new connections wait")
-        listener_pause(w, l)
-        timer_set(&w.wheel, &l.retry, w.now + ACCEPT_RETRY)
+        listener_pause(w, x)
+        timer_set(&w.wheel, &x.retry, w.now + ACCEPT_RETRY)
         return PENDING
     return OK if errno == ECONNABORTED or errno == EPERM else PENDING
 
 
-cdef void listener_pause(Worker *w, Listener *l) noexcept nogil:
-    if not l.flags & LISTENER_PAUSED:
-        l.flags |= LISTENER_PAUSED
+cdef void listener_pause(Worker *w, Listener *x) noexcept nogil:
+    if not x.flags & LISTENER_PAUSED:
+        x.flags |= LISTENER_PAUSED
         w.paused += 1
-        poller_remove(w, &l.watch)
+        poller_remove(w, &x.watch)
 
 
 cdef void listener_on_retry(Worker *w, Timer *t) noexcept nogil:
@@ -93,13 +93,13 @@ cdef inline void listeners_resume(Worker *w) noexcept nogil:
 
 cdef void listeners_unpause(Worker *w) noexcept nogil:
     cdef uint32_t i
-    cdef Listener *l
+    cdef Listener *x
     for i in range(w.nlisteners):
-        l = &w.listeners[i]
-        if l.flags & LISTENER_PAUSED and l.watch.fd >= 0 and l.retry.due == 0:
-            l.flags &= ~<uint32_t>LISTENER_PAUSED
+        x = &w.listeners[i]
+        if x.flags & LISTENER_PAUSED and x.watch.fd >= 0 and x.retry.due == 0:
+            x.flags &= ~<uint32_t>LISTENER_PAUSED
             w.paused -= 1
-            listener_watch(w, l)
+            listener_watch(w, x)
 
 
 cdef void conn_set_address(Conn *c, sockaddr_storage *s) noexcept nogil:

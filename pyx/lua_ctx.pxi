@@ -195,8 +195,9 @@ cdef int l_ctx_ip(lua_State *L) noexcept nogil:
 
 cdef int l_ctx_path_param(lua_State *L) noexcept nogil:
     """pathParam(name) → value, "" when missing."""
-    cdef Span value = Span(b"", 0)
-    req_param(ctx_req(L), l_check_span(L, 1), &value)
+    cdef Span value
+    if req_param(ctx_req(L), l_check_span(L, 1), &value) != OK:
+        value = Span(b"", 0)
     return l_push_span(L, value)
 
 
@@ -338,10 +339,11 @@ cdef void l_push_lower(lua_State *L, Span text) noexcept nogil:
 cdef int l_ctx_headers(lua_State *L) noexcept nogil:
     """headers(name) → value of the request's field, "" when missing; headers(name, value) sets a response field."""
     cdef Req *r = ctx_req(L)
-    cdef Span value = Span(b"", 0)
+    cdef Span value
     if not l_absent(L, 2):
         return l_ctx_set(L)
-    req_find_header(r, l_check_span(L, 1), &value)
+    if req_find_header(r, l_check_span(L, 1), &value) != OK:
+        value = Span(b"", 0)
     return l_push_span(L, value)
 
 
@@ -379,10 +381,11 @@ cdef int l_ctx_cookie(lua_State *L) noexcept nogil:
 cdef int l_ctx_cookies(lua_State *L) noexcept nogil:
     """cookies(name) → value, "" when missing; cookies(name, value[, attributes]) sets a cookie."""
     cdef Req *r = ctx_req(L)
-    cdef Span value = Span(b"", 0)
+    cdef Span value
     if not l_absent(L, 2):
         return l_ctx_set_cookie(L)
-    req_find_cookie(r, l_check_span(L, 1), &value)
+    if req_find_cookie(r, l_check_span(L, 1), &value) != OK:
+        value = Span(b"", 0)
     return l_push_span(L, value)
 
 

@@ -292,9 +292,10 @@ cdef void cookie_put(lua_State *L, Req *r, Span name, Span value) noexcept nogil
     cookie_add(b, b"=", 1, value)
     if not cookie_put_text(L, b, b"path", b"; Path=", 7, Span(b"/", 1)) or \
             not cookie_put_text(L, b, b"domain", b"; Domain=", 9, Span(NULL, 0)) or \
-            not cookie_put_text(L, b, b"sameSite", b"; SameSite=", 11, Span(b"Lax", 3)):
+            not cookie_put_same_site(L, b):
         b.n = start
-        luaL_argerror(L, 3, b"path, domain and sameSite are strings without control characters or ';'")
+        luaL_argerror(L, 3, b"path and domain are strings without control characters or ';', "
+                            b"sameSite is \"Strict\", \"Lax\", \"None\" or false")
     cookie_put_times(L, b)
     if l_flag(L, b"secure"):
         buf_append(b, b"; Secure", 8)
@@ -344,6 +345,18 @@ cdef bint cookie_put_text(lua_State *L, Buf *b, const char *key, const char *lab
     if given:
         lua_pop(L, 1)
     return True
+
+
+cdef bint cookie_put_same_site(lua_State *L, Buf *b) noexcept nogil:
+    """SameSite is one of three words; another one would silently mean the client's default."""
+    cdef size_t start = b.n + 11
+    cdef Span value
+    if not cookie_put_text(L, b, b"sameSite", b"; SameSite=", 11, Span(b"Lax", 3)):
+        return False
+    if b.n < start:
+        return True
+    value = Span(b.p + start, b.n - start)
+    return span_same(value, b"strict", 6) or span_same(value, b"lax", 3) or span_same(value, b"none", 4)
 
 
 cdef void cookie_put_times(lua_State *L, Buf *b) noexcept nogil:
@@ -433,7 +446,8 @@ cdef int l_stream_begin(lua_State *L) noexcept nogil:
 
 
 cdef int l_stream_write(lua_State *L) noexcept nogil:
-    """write(ctx, s) → true, or nil, "closed". Waits while the client has not taken what was written before."""
+    """write(ctx, s) → true, or nil, "closed"; raises when called again after that. Waits while the client has not
+    taken what was written before."""
     cdef Ctx *x = <Ctx *>lua_touserdata(L, 1)
     cdef Worker *w = worker_self()
     cdef Req *r = x.req if x != NULL else NULL
@@ -441,6 +455,9 @@ cdef int l_stream_write(lua_State *L) noexcept nogil:
     if r == NULL:
         return luaL_error(L, b"write was used after its request had ended")
     if r.conn == NULL or r.proto.reply_body(w, r, part.p, part.n) != OK:
+        if r.flags & REQ_TOLD_CLOSED:       # a loop that does not look at the result must end, too
+            return luaL_error(L, b"write: the client has closed the connection")
+        r.flags |= REQ_TOLD_CLOSED
         lua_pushnil(L)
         lua_pushlstring(L, b"closed", 6)
         return 2

@@ -325,6 +325,7 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
     memset(&trace, 0, sizeof(Buf))
     lua_describe(s, co, &message, &trace)
     w.count.errors += 1
+    lua_xmove(co.L, s.L, 1)             # the error value itself, for onerror
     coro_drop(w, co)
     if role == ROLE_LOAD:
         s.holders -= 1
@@ -338,6 +339,7 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
         else:
             r.coro = NULL
             lua_fail_request(w, r, buf_span(&message), buf_span(&trace))
+    lua_pop(s.L, 1)
     buf_free(&message)
     buf_free(&trace)
     if rc == LUA_ERRMEM and role != ROLE_LOAD and state_starves(s):
@@ -385,19 +387,20 @@ cdef void lua_fail_request(Worker *w, Req *r, Span message, Span trace) noexcept
     r.ctype = TYPE_TEXT
     if s.onerror != LUA_NOREF and not r.flags & REQ_FAILED:
         r.flags |= REQ_FAILED
-        lua_serve_error(w, r, message)
+        lua_serve_error(w, r)
         return
     lua_answer_failed(w, r, message, trace)
     req_finish(w, r)
 
 
-cdef void lua_serve_error(Worker *w, Req *r, Span message) noexcept nogil:
-    """onerror(ctx, message) is a handler like any other, but the last one."""
+cdef void lua_serve_error(Worker *w, Req *r) noexcept nogil:
+    """onerror(ctx, error) is a handler like any other, but the last one. The error is on top of the main stack."""
     cdef Coro *co = coro_take(w, r.state)
     lua_bind(co, r)
     lua_rawgeti(co.L, LUA_REGISTRYINDEX, r.state.onerror)
     lua_pushvalue(co.L, 1)
-    lua_pushlstring(co.L, message.p, message.n)
+    lua_pushvalue(r.state.L, -1)
+    lua_xmove(r.state.L, co.L, 1)
     coro_run(w, co, 2)
 
 

@@ -6,7 +6,7 @@
 #   - a state closes at the end of a turn, never under its own code.
 
 cdef enum:
-    MEMORY_FULL_PERCENT = 90    # still used after a full collection: the state is replaced
+    MEMORY_FULL_PERCENT = 50    # kept through a full collection after memory ran out: the state is replaced
 
 # What the engine yields, so that the wrapped coroutine functions (heart/boot.lua) pass it through.
 cdef char ENGINE_TAG
@@ -205,3 +205,16 @@ cdef void state_close(Worker *w, State *s) noexcept nogil:
     free(s.mounts)
     buf_free(&s.files)
     free(s)
+
+
+cdef str lua_version_gil():
+    """What LuaJIT calls itself."""
+    cdef lua_State *L = luaL_newstate()
+    if L == NULL:
+        raise MemoryError("cannot make a Lua state")
+    luaL_openlibs(L)
+    lua_getfield(L, LUA_GLOBALSINDEX, b"jit")
+    lua_getfield(L, -1, b"version")
+    text = (<bytes>lua_tostring_z(L, -1)).decode()
+    lua_close(L)
+    return text

@@ -264,6 +264,8 @@ cdef Span req_default_body(Worker *w, Req *r) noexcept nogil:
     cdef Span method = req_method(r)
     cdef Span path = req_path(r)
     b.n = 0
+    if r.head.method == METHOD_HEAD:    # its head must be that of GET (RFC 9110 section 9.3.2)
+        method = method_name(METHOD_GET)
     if r.allowed:
         req_put_allow(r)
     if r.status == 204:

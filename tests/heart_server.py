@@ -415,11 +415,15 @@ class Server:
         """Everything that was written so far."""
         return "\n".join(self.lines["stdout"] + self.lines["stderr"])
 
+    def tail(self):
+        """The end of the logs, for messages of failed tests."""
+        return self.logs()[-3000:]
+
     def wait_log(self, pattern, timeout=PATIENCE):
         """The match of `pattern` in the logs, which come a little after what they tell."""
         return wait_until(
             lambda: re.search(pattern, self.logs()),
-            lambda: f"{pattern!r} in the logs:\n{self.logs()[-4000:]}",
+            lambda: f"{pattern!r} in the logs:\n{self.tail()}",
             timeout,
         )
 
@@ -465,7 +469,7 @@ class Server:
         if self.alive():
             self.signal(signal.SIGTERM)
             code = self.wait()
-            assert code == 0, f"exit code {code}:\n{self.logs()[-4000:]}"
+            assert code == 0, f"exit code {code}:\n{self.tail()}"
         assert not SANITIZER_REPORT.search(self.logs()), self.logs()[-8000:]
 
     def kill(self):

@@ -11,6 +11,8 @@
 
 local CONTEXT = 6 -- lines shown before and after the one that failed
 local LINE_MAX = 400 -- bytes shown of a line, and of a header's value
+local TEXT_MAX = 65536 -- bytes shown of a message or traceback
+local TRIES = 16 -- places in a text whose file is looked for
 local MASKED = { authorization = true, cookie = true, ["proxy-authorization"] = true, ["set-cookie"] = true }
 local SECRET = { "token", "secret", "password", "api%-?key", "session" } -- in the name of a header
 
@@ -58,9 +60,10 @@ local function escape(value)
 end
 
 ---@param text string
+---@param limit integer bytes
 ---@return string
-local function shorten(text)
-  return #text > LINE_MAX and text:sub(1, LINE_MAX) .. " ..." or text
+local function shorten(text, limit)
+  return #text > limit and text:sub(1, limit) .. " ..." or text
 end
 
 ---Find a file whose name Lua has shortened to "...end of the path", below the folders of package.path.
@@ -126,9 +129,12 @@ end
 ---@param text string
 ---@return heart.errorpage.source?
 local function find_source(text)
-  for name, line in text:gmatch("([^%s'\":][^\n'\":]*):(%d+):") do
-    local source = read_source(name, tonumber(line))
-    if source then
+  local tries = 0
+  -- The frontier lets a match begin only where a name can: without it a long text would take quadratic time.
+  for name, line in ("\n" .. text):gmatch("%f[^\n'\":]([^\n'\":]+):(%d+):") do
+    local source = read_source(name:match("^%s*(.*)"), tonumber(line))
+    tries = tries + 1
+    if source or tries == TRIES then
       return source
     end
   end
@@ -144,19 +150,19 @@ local function add_source(out, source)
   for index, text in ipairs(source.lines) do
     local number = source.first + index - 1
     local tag = number == source.line and "mark" or "span"
-    out[#out + 1] = ("<%s><i>%d</i>%s</%s>"):format(tag, number, escape(shorten(text)), tag)
+    out[#out + 1] = ("<%s><i>%d</i>%s</%s>"):format(tag, number, escape(shorten(text, LINE_MAX)), tag)
   end
   out[#out + 1] = "</pre>\n"
 end
 
 ---@param out string[]
----@param traceback any
+---@param traceback string
 local function add_traceback(out, traceback)
-  if traceback == nil or traceback == "" then
+  if traceback == "" then
     return
   end
   out[#out + 1] = "<h2>Traceback</h2>\n<pre>"
-  for line in text_of(traceback):gmatch("[^\n]+") do
+  for line in traceback:gmatch("[^\n]+") do
     out[#out + 1] = "<span>" .. escape(line) .. "</span>"
   end
   out[#out + 1] = "</pre>\n"
@@ -183,7 +189,7 @@ local function add_request(out, info)
   for _, header in ipairs(type(info.headers) == "table" and info.headers or {}) do
     if type(header) == "table" then
       local name, value = text_of(header[1]), text_of(header[2])
-      value = is_secret(name) and "(hidden)" or shorten(value)
+      value = is_secret(name) and "(hidden)" or shorten(value, LINE_MAX)
       out[#out + 1] = "<tr><td>" .. escape(name) .. "</td><td>" .. escape(value) .. "</td></tr>\n"
     end
   end
@@ -196,18 +202,19 @@ local function render(info)
   if type(info) ~= "table" then
     info = { message = info }
   end
-  local message, traceback = text_of(info.message), info.traceback
+  local message = shorten(text_of(info.message), TEXT_MAX)
+  local traceback = shorten(text_of(info.traceback or ""), TEXT_MAX)
   local out = {
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>',
-    escape(shorten(message:match("[^\n]*"))),
+    escape(shorten(message:match("[^\n]*"), LINE_MAX)),
     "</title>\n<style>\n",
     STYLE,
     "</style>\n</head>\n<body>\n<h1>",
     escape(message),
     "</h1>\n<p>500 Internal Server Error: the handler failed. This page is shown in development only.</p>\n",
   }
-  add_source(out, find_source(message) or find_source(text_of(traceback or "")))
+  add_source(out, find_source(message) or find_source(traceback))
   add_traceback(out, traceback)
   add_request(out, info)
   out[#out + 1] = "<footer>Heart " .. escape(info.version or "") .. "</footer>\n</body>\n</html>\n"

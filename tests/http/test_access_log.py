@@ -27,7 +27,7 @@ app.get("/print", function(ctx) print("printed", 42) return "x" end)
 
 
 def entries(server, n):
-    return wait_until(lambda: len(server.access()) >= n and server.access(), lambda: f"{n} lines:\n{server.logs()}")
+    return wait_until(lambda: len(server.access()) >= n and server.access(), lambda: f"{n} lines:\n{server.tail()}")
 
 
 def test_request_line_has_all_fields(serve):

@@ -66,7 +66,7 @@ app.get("/module", function(ctx)
   local context = require("heart.v1.context")
   return context.method() .. " " .. context.path() .. " " .. context.queryParam("q")
 end)
-app.get("/module-json", function(ctx) return json.encode(json.decode('{"a":[1,2,{"b":null}]}')) end)
+app.get("/module-json", function(ctx) return json.encode(json.decode('{"a":[1,2,{"b":null,"c":true}]}')) end)
 app.get("/module-json-bad", function(ctx) return json.decode("{nope") end)
 app.get("/number", function(ctx) return 42.5 end)
 app.get("/integer", function(ctx) return 42 end)
@@ -193,7 +193,7 @@ def test_context_module_follows_the_running_request(server):
 
 
 def test_json_module_encodes_and_decodes(server):
-    assert server.get("/module-json").json == {"a": [1, 2, {}]}
+    assert server.get("/module-json").json == {"a": [1, 2, {"c": True}]}
     assert server.get("/module-json-bad").status == 500
 
 

@@ -10,7 +10,7 @@ local app = require("heart.v1")
 local function deep(t) return t.missing.field end
 app.get("/", function(ctx) return "hello" end)
 app.get("/error", function(ctx) error("broken <b>here</b>") end)
-app.get("/deep", function(ctx) return deep({}) end)
+app.get("/deep", function(ctx) local v = deep({}) return v end)
 app.get("/table", function(ctx) error({ code = 7 }) end)
 app.get("/nil", function(ctx) error() end)
 app.get("/number", function(ctx) error(42) end)

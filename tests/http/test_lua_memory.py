@@ -18,7 +18,7 @@ app.get("/pcall", function(ctx)
 end)
 local kept = {}
 app.get("/keep", function(ctx)
-  kept[#kept + 1] = string.rep("k", 1024 * 1024)
+  kept[#kept + 1] = string.rep("k", 1024 * 1024) .. #kept
   return #kept
 end)
 app.get("/garbage", function(ctx)

@@ -10,26 +10,9 @@ include "mem.pxi"
 include "url.pxi"
 include "log_line.pxi"
 include "static.pxi"
+include "guard.pxi"
 
-from os import strerror
-
-cdef extern from "sys/mman.h" nogil:
-    int mprotect(void *addr, size_t length, int prot)
-    enum: PROT_NONE
-
-cdef enum:
-    INPUT_MAX = 1 << 16
-    PAGE = 1 << 16              # a multiple of every page size in use
-
-cdef char *_area = <char *>mmap(NULL, INPUT_MAX + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-if _area == <char *>MAP_FAILED or mprotect(_area + INPUT_MAX, PAGE, PROT_NONE) != 0:
-    raise MemoryError("guard page")
-
-
-cdef Span guarded(bytes b):
-    cdef size_t n = len(b)
-    memcpy(_area + INPUT_MAX - n, <const char *>b, n)
-    return Span(_area + INPUT_MAX - n, n)
+import os
 
 
 def open_file(int dirfd, bytes rel):
@@ -38,7 +21,7 @@ def open_file(int dirfd, bytes rel):
     cdef Span s = guarded(rel)
     cdef int rc = static_open(dirfd, s.p, s.n, &f)
     if rc == ERR_SYSTEM:
-        raise OSError(errno, strerror(errno))
+        raise OSError(errno, os.strerror(errno))
     if rc != OK:
         return None
     return f.fd, f.size, f.mtime, f.mime.p[:f.mime.n].decode()

@@ -27,7 +27,7 @@ def reload(server, code):
 
 def serves(server, text, connections=20):
     """Every worker answers with `text` (each new connection may reach another one)."""
-    wait_until(lambda: all(server.get().text == text for _ in range(connections)), lambda: f"{text}:\n{server.logs()}")
+    wait_until(lambda: all(server.get().text == text for _ in range(connections)), lambda: f"{text}:\n{server.tail()}")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -97,11 +97,9 @@ def test_failing_load_keeps_the_old_code_and_says_why(serve, code, why):
 def test_failure_of_one_worker_switches_none(serve):
     """All or nothing: the code fails in whichever worker loads it second."""
     server = serve(app("old"), workers=2)
-    flag = server.folder / "flag"
+    token = server.write("token", "")
     code = f"""
-        local f = io.open("{flag}")
-        if f then error("second load") end
-        io.open("{flag}", "w"):close()
+        if not os.rename("{token}", "{token}.taken") then error("second load") end
     """
     reload(server, code + app("new"))
     server.wait_log("second load")
@@ -112,11 +110,9 @@ def test_failure_of_one_worker_switches_none(serve):
 def test_load_that_hangs_fails_and_names_the_worker(serve):
     """A worker that does not answer in 5 s; the others go on with the old code."""
     server = serve(app("old"), workers=2)
-    flag = server.folder / "flag"
+    token = server.write("token", "")
     code = f"""
-        local f = io.open("{flag}")
-        if not f then
-          io.open("{flag}", "w"):close()
+        if os.rename("{token}", "{token}.taken") then
           local stop = os.time() + 8
           while os.time() < stop do end
         end

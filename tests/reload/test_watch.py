@@ -17,7 +17,7 @@ def server():
 
 
 def becomes(server, text):
-    wait_until(lambda: all(server.get().text == text for _ in range(10)), lambda: f"{text}:\n{server.logs()}")
+    wait_until(lambda: all(server.get().text == text for _ in range(10)), lambda: f"{text}:\n{server.tail()}")
 
 
 def test_changed_module_is_loaded(server):

@@ -180,5 +180,6 @@ def test_file_begins_with_its_head_comment(path):
     assert (ROOT / path).read_text().startswith(("#", '"""'))
 
 
-def test_included_files_define_no_python_functions():
-    refuse([path for path in CYTHON if path.suffix == ".pxi"], r"^(def|cpdef) ")
+def test_only_the_files_that_python_sees_define_python_functions():
+    seen = {"engine.pxi", "inotify.pxi"}
+    refuse([path for path in CYTHON if path.suffix == ".pxi" and path.name not in seen], r"^(def|cpdef) ")

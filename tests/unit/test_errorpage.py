@@ -69,7 +69,7 @@ def test_page_shows_message_traceback_and_request(render):
 
 
 def test_everything_is_escaped(render):
-    evil = "<script>alert(\"1\")</script>&amp;'"
+    evil = '<script>alert("1")</script>&amp;\''
     page = render(
         "{message = e, traceback = e, method = e, target = e, headers = {{e, e}}, version = e}",
         e=evil,
@@ -160,6 +160,8 @@ def test_folder_and_unreadable_file_are_left_out(render, tmp_path):
         '{message = "\\0\\255\\27"}',
         '{message = ("x:1:"):rep(10000)}',
         '{message = ("a"):rep(1000000)}',
+        '{message = (" "):rep(1000000) .. ":1:"}',
+        '{message = ("a.lua:1:"):rep(100000), traceback = (" :1:"):rep(100000)}',
     ],
 )
 def test_odd_input_gives_a_page(render, expression):

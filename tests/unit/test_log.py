@@ -7,6 +7,7 @@ import os
 import pty
 import random
 import re
+import resource
 import select
 import signal
 import threading
@@ -311,7 +312,9 @@ def test_console_shows_the_local_time(logfile, monkeypatch):
     assert logfile[0].read_text() == "03:09:00.123 404   GET /x 0.412 ms 17 B 127.0.0.1\n"
 
 
-@pytest.mark.parametrize(("format_", "colored"), [("console", True), ("color", True), ("plain", False), ("json", False)])
+@pytest.mark.parametrize(
+    ("format_", "colored"), [("console", True), ("color", True), ("plain", False), ("json", False)]
+)
 def test_terminal_gets_colors_unless_told_otherwise(format_, colored):
     main, terminal = pty.openpty()
     try:
@@ -463,8 +466,6 @@ def test_full_disk_loses_lines_and_goes_on():
 
 def test_lines_lost_by_the_descriptor_are_told_and_half_a_line_is_ended(tmp_path):
     """A file size limit stands for a disk that is full for a while: a write may take part of a line."""
-    import resource
-
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -2,6 +2,7 @@
 
 import calendar
 import contextlib
+import datetime
 import email.utils
 import errno
 import os
@@ -148,9 +149,7 @@ def test_random_path_never_leaves_the_mount(site, seed):
         path = b"".join(pick.choices(parts, k=pick.randrange(1, 9)))
         assert content(site[1], path) != OUTSIDE
         clean = static.clean_path(path)
-        assert clean == b"." or clean is None or not any(
-            segment.startswith(b".") for segment in clean.split(b"/")
-        )
+        assert clean == b"." or clean is None or not any(segment.startswith(b".") for segment in clean.split(b"/"))
 
 
 def test_longest_path_ends_exactly_at_the_limit(site):
@@ -298,8 +297,12 @@ def test_type_of_a_name(path, mime):
 # ---- Dates (RFC 9110 section 5.6.7) -------------------------------------------------------------------------
 
 MOMENTS = [0, 1, 59, 86399, 86400, 784111777, 951782400, 951868800, 1709164800, 1709251199, 4102444800, 253402300799]
-MOMENTS += [calendar.timegm((year, month, day, 23, 59, 59)) for year in (1970, 1999, 2000, 2024, 2100) for month in range(1, 13)
-            for day in (1, 28)]  # fmt: skip
+MOMENTS += [
+    calendar.timegm((year, month, day, 23, 59, 59))
+    for year in (1970, 1999, 2000, 2024, 2100)
+    for month in range(1, 13)
+    for day in (1, 28)
+]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -309,8 +312,6 @@ def test_date_is_written_and_read_back(moment):
 
 
 def test_every_day_of_the_calendar_matches_python():
-    import datetime
-
     for day in range(1, 3652060, 13):
         moment = (day - datetime.date(1970, 1, 1).toordinal()) * 86400
         then = datetime.date.fromordinal(day)
