@@ -12,14 +12,14 @@ cdef inline ptrdiff_t io_read(Conn *c, char *p, size_t n) noexcept nogil:
     """Bytes read, 0 when the peer will send no more, PENDING or ERR_CLOSED."""
     if unlikely(c.tls != NULL):
         return c.tls.read(c, p, n)
-    return io_result(recv(c.watch.fd, p, n, 0))
+    return io_result(sys_recv(c.watch.fd, p, n))
 
 
 cdef inline ptrdiff_t io_write(Conn *c, const char *p, size_t n) noexcept nogil:
     """Bytes written (may be fewer than `n`), PENDING or ERR_CLOSED."""
     if unlikely(c.tls != NULL):
         return c.tls.write(c, p, n)
-    return io_result(send(c.watch.fd, p, n, MSG_NOSIGNAL))
+    return io_result(sys_send(c.watch.fd, p, n))
 
 
 cdef ptrdiff_t io_writev(Conn *c, const Span *spans, int n) noexcept nogil:

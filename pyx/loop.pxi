@@ -45,7 +45,7 @@ cdef void poller_remove(Worker *w, Watch *x) noexcept nogil:
 cdef void poller_wait(Worker *w, epoll_event *events, int timeout) noexcept nogil:
     """Wait at most `timeout` ms (-1: for ever), then hand every event to its Watch. Sets the loop's clock."""
     cdef int i
-    cdef int n = epoll_wait(w.epfd, events, POLL_EVENTS, timeout)
+    cdef int n = sys_epoll_wait(w.epfd, events, POLL_EVENTS, timeout)
     cdef Watch *x
     w.now = clock_ms()
     for i in range(n):

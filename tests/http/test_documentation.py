@@ -1,8 +1,8 @@
 """What README.md, docs and examples show is run: their Lua is served and their curl commands must print that.
 
-A page's ```lua block that adds a route is an app; every ```console block after it, up to the next such block, is
-run against it. `$ curl …` lines are commands, the lines below them are the expected output, and a line `...` stands
-for anything. An example's README.md is run against the main.lua beside it.
+A fenced block of code that adds a route is an app, and every `$ curl …` line in the blocks below it, up to the next
+app, is run against it: the lines under a command are its expected output, and `...` stands for anything. The commands
+of an example's README.md are run against the main.lua beside it.
 """
 
 import re
@@ -14,14 +14,17 @@ from heart_server import ROOT, Server, need, run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/main.lua"))
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-ROUTE = re.compile(
-    r"""require\(?\s*["']heart\.v1["']\s*\)?.*\b\w+\.(get|post|put|delete|patch|static|use)\(""", re.DOTALL
-)
+BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ROUTE = re.compile(r"""["']heart\.v1["'].*\b\w+\.(get|post|put|delete|patch|static|use)\(""", re.DOTALL)
+
+
+def blocks(page):
+    """The text of every fenced block."""
+    return BLOCK.findall(page.read_text())
 
 
 def commands(text):
-    """(words, expected output) of every curl command of a console block."""
+    """(words, expected output) of every curl command of a block."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         line, _, output = part.partition("\n")
         if line.startswith("curl "):
@@ -31,10 +34,10 @@ def commands(text):
 def apps(page):
     """(Lua code, commands) of every app that a page shows."""
     found = []
-    for kind, text in BLOCK.findall(page.read_text()):
-        if kind == "lua" and ROUTE.search(text):
+    for text in blocks(page):
+        if ROUTE.search(text):
             found.append((text, []))
-        elif kind == "console" and found:
+        elif found:
             found[-1][1].extend(commands(text))
     return found
 
@@ -58,8 +61,7 @@ def test_app_of_a_page_answers_as_the_page_says(page, code, wanted):
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=[folder.name for folder in EXAMPLES])
 def test_example_answers_as_its_readme_says(folder: Path):
-    text = (folder / "README.md").read_text()
-    wanted = [command for kind, block in BLOCK.findall(text) if kind == "console" for command in commands(block)]
+    wanted = [command for text in blocks(folder / "README.md") for command in commands(text)]
     assert wanted, "the README of an example shows at least one curl command"
     with Server(folder / "main.lua", workers=2) as server:
         check(server, wanted)

@@ -13,6 +13,7 @@ include "lua_json.pxi"
 include "log_line.pxi"
 include "log.pxi"
 include "lua_log.pxi"
+include "guard.pxi"
 
 import lupa.luajit21
 
@@ -166,6 +167,26 @@ def run_lua(Log log, bytes code, bytes path):
         lua_close(L)
         buf_free(&w.scratch_json)
         worker_set_self(NULL)
+
+
+def message_line(format, bytes text, fields=(), uint64_t wall_ms=0):
+    """One line of level info, as it goes to the ring."""
+    cdef Logger g
+    cdef LogClock clock
+    cdef LogLine l
+    cdef LogField list_[4]
+    cdef char[LOG_LINE_MAX + 1] out
+    cdef int n = 0
+    g.console = FORMATS[format] != FORMAT_JSON
+    g.color = FORMATS[format] == FORMAT_CONSOLE_COLOR
+    clock.second = -1
+    l.p, l.end, l.cut = out, out + LOG_LINE_MAX - LOG_LINE_TAIL, False
+    for key, value in fields:
+        list_[n].key = span_of(key)
+        list_[n].value = span_of(value)
+        n += 1
+    line_message(&g, &clock, &l, wall_ms, LEVEL_INFO, guarded(text), list_, n)
+    return out[:l.p - out]
 
 
 def address_text(bytes address):

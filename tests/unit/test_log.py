@@ -506,11 +506,11 @@ def test_idle_log_thread_sleeps_and_wakes_at_once(pipe):
     def switches():
         return int(re.search(r"voluntary_ctxt_switches:\t(\d+)", (task / "status").read_text())[1])
 
-    for _ in range(20):
+    for _ in range(8):
         wait_until(lambda: log.asleep)
         before = switches()
-        time.sleep(0.05)
-        assert switches() == before
+        time.sleep(0.1)
+        assert switches() - before <= 1  # it says so before it sleeps; naps would be five
         began = time.monotonic()
         log.access(b"GET", b"/")
         os.read(pipe[0], 4096)
