@@ -12,10 +12,11 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+SANITIZERS = "-fsanitize=address,undefined"
 VARIANTS = {
     "release": (["-O2", "-g0", "-fno-plt"], ["-Wl,-s"]),
     "debug": (["-O0", "-g"], []),
-    "asan": (["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"], ["-fsanitize=address,undefined"]),
+    "asan": (["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS], [SANITIZERS]),
     "coverage": (["-O0", "-g", "--coverage"], ["--coverage"]),
 }
 

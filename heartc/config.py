@@ -140,13 +140,11 @@ OPTIONS = (
     Option("--host", TEXT, None, "Address to listen on, with --port.", env="HOST", shown="0.0.0.0"),
     Option("--port", PORT, None, "Port to listen on; 0 takes a free one.", env="PORT", shown="3333"),
     Option("--workers", WORKERS, "auto", "Worker threads; auto: one for each processor this process may use."),
-    Option("--dev", SWITCH, None, "Development: error pages, readable logs.", sets=("dev", True), shown="on a terminal"),
-    Option("--prod", SWITCH, None, "Production: bare errors, JSON logs.", env="PROD", sets=("dev", False)),
+    Option("--dev", SWITCH, None, "Error pages and readable logs.", sets=("dev", True), shown="on a terminal"),
+    Option("--prod", SWITCH, None, "Bare errors and JSON logs.", env="PROD", sets=("dev", False)),
     Option("--watch", SWITCH, False, "Reload when a file of the application changes.", sets=("watch", True)),
     Option("--log-level", LEVEL, "info", "What is logged: debug, info, warn, error or off.", env="LOG_LEVEL"),
-    Option(
-        "--no-access-log", SWITCH, None, "No line for each request.", env="ACCESS_LOG", sets=("access_log", False)
-    ),
+    Option("--no-access-log", SWITCH, None, "No line for each request.", env="ACCESS_LOG", sets=("access_log", False)),
     Option("--drain-timeout", SECONDS, 10, "Time to finish requests when stopping."),
     Option("--reload-grace", SECONDS, 30, "Time that requests on the old code have after a reload."),
     Option("--lua-memory", MEMORY, 0, "Memory limit of each worker's Lua state; 0: none."),
@@ -164,12 +162,12 @@ OPTIONS = (
 )
 BY_FLAG = {option.flag: option for option in OPTIONS}
 
-# v1 sized its pool of Lua states by this; there is one state a worker now.
+# Seconds that a closing connection is drained, so that the client sees the answer (RFC 9112 section 9.6).
 LINGER_TIMEOUT = 2.0
 
 
 class Settings:
-    """What a server runs with. The attributes are the options' names, and `script`, `dev`, `access_log`."""
+    """What a server runs with: the options by their names, and `script`, `dev`, `access_log`, `color`."""
 
 
 def read_options(arguments):
@@ -184,6 +182,7 @@ def read_options(arguments):
     settings.watch = False
     settings.access_log = True
     settings.linger_timeout = LINGER_TIMEOUT
+    settings.color = not os.environ.get("NO_COLOR")
     read_environment(settings)
     settings.script = check_script(read_arguments(settings, arguments))
     complete(settings)

@@ -2,7 +2,7 @@
 
 TCP: one socket for each worker with SO_REUSEPORT, so that the kernel spreads connections without a lock. With that
 option a taken port would silently be shared, so it is tried exclusively first; that also settles port 0.
-Unix: one socket that all workers watch.
+Unix sockets, and sockets handed over by a service manager (LISTEN_FDS, as systemd does): one that all workers watch.
 """
 
 import errno
@@ -16,16 +16,18 @@ DEFAULT_HOST = "0.0.0.0"
 DEFAULT_PORT = 3333
 SHARED = 1  # ListenerFlag of the engine
 UNIX = 2
+FIRST_INHERITED = 3  # sd_listen_fds(3)
 
 
 class Address:
     """Where to listen: `path` of a Unix socket, or `host` and `port`."""
 
-    def __init__(self, text, host=None, port=None, path=None):
+    def __init__(self, text, host=None, port=None, path=None, inherited=False):
         self.text = text
         self.host = host
         self.port = port
         self.path = path
+        self.inherited = inherited
 
     def url(self):
         """The address as clients write it."""
@@ -63,14 +65,55 @@ def read_address(text):
 def open_all(settings):
     """Open every address. Returns the addresses, with ports filled in, and for each worker a list of
     (descriptor, flags)."""
-    wanted = addresses(settings)
     listeners = [[] for _ in range(settings.workers)]
+    wanted = [take_inherited(fd, listeners) for fd in inherited()]
+    if wanted and not settings.listen and settings.host is None and settings.port is None:
+        return wanted, listeners
+    wanted += addresses(settings)
     for address in wanted:
+        if address.inherited:
+            continue
         if address.path is not None:
             open_unix(address, settings, listeners)
         else:
             open_tcp(address, settings, listeners)
     return wanted, listeners
+
+
+def inherited():
+    """Descriptors that a service manager hands to this very process; the variables are not left to children."""
+    names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    pid, count, _ = (os.environ.pop(name, "") for name in names)
+    if pid != str(os.getpid()) or not count.isdigit():
+        return []
+    return range(FIRST_INHERITED, FIRST_INHERITED + int(count))
+
+
+def take_inherited(fd, listeners):
+    """Let all workers watch the listening socket `fd`; returns its address."""
+    try:
+        s = socket.socket(fileno=fd)
+        if not s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(errno.EINVAL, "the socket does not listen")
+    except OSError as error:
+        raise HeartError(f"cannot use the inherited descriptor {fd}: {explain(error)}") from None
+    s.setblocking(False)
+    os.set_inheritable(fd, False)
+    if s.family == socket.AF_UNIX:
+        address = Address(f"inherited descriptor {fd}", path=s.getsockname() or "(unnamed)", inherited=True)
+    else:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        host, port = s.getsockname()[:2]
+        address = Address(f"inherited descriptor {fd}", host, port, inherited=True)
+    share(s, SHARED | (UNIX if s.family == socket.AF_UNIX else 0), listeners)
+    return address
+
+
+def share(s, flags, listeners):
+    """Give one listening socket to all workers, a descriptor for each."""
+    for sockets in listeners[1:]:
+        sockets.append((os.dup(s.fileno()), flags))
+    listeners[0].append((s.detach(), flags))
 
 
 def open_tcp(address, settings, listeners):
@@ -118,9 +161,7 @@ def open_unix(address, settings, listeners):
         s.listen(settings.backlog)
     except OSError as error:
         raise HeartError(f"cannot listen on {address.text}: {explain(error)}") from None
-    for sockets in listeners[1:]:
-        sockets.append((os.dup(s.fileno()), SHARED | UNIX))
-    listeners[0].append((s.detach(), SHARED | UNIX))
+    share(s, SHARED | UNIX, listeners)
 
 
 def remove_stale(path):
@@ -142,7 +183,7 @@ def remove_stale(path):
 def remove_unix(wanted):
     """Take the socket files away when the server has ended."""
     for address in wanted:
-        if address.path is not None:
+        if address.path is not None and not address.inherited:
             try:
                 os.unlink(address.path)
             except OSError:

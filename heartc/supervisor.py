@@ -200,6 +200,9 @@ class Supervisor:
             return 0
         if not self.stopping():
             for i in late:
-                print(f"heart: worker {i} did not finish within --drain-timeout {self.settings.drain_timeout:g} s "
-                      f"({self.engine.busy(i)} open connections)", file=sys.stderr)
+                print(
+                    f"heart: worker {i} did not finish within --drain-timeout {self.settings.drain_timeout:g} s "
+                    f"({self.engine.busy(i)} open connections)",
+                    file=sys.stderr,
+                )
         return 1

@@ -74,9 +74,10 @@ cdef class Engine:
         limits.lua_memory = options.lua_memory
 
     cdef void start_logs(self, options, int fd) except *:
-        cdef int rc = logger_start(&self.logger, self.server.nworkers + 1, fd, self.LOG_LEVELS[options.log_level],
-                                   FORMAT_CONSOLE if options.dev else FORMAT_JSON)
-        if rc != OK:
+        cdef uint8_t form = FORMAT_JSON
+        if options.dev:
+            form = FORMAT_CONSOLE if options.color else FORMAT_CONSOLE_PLAIN
+        if logger_start(&self.logger, self.server.nworkers + 1, fd, self.LOG_LEVELS[options.log_level], form) != OK:
             raise OSError("cannot start the log thread")
         self.logging = True
 

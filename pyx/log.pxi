@@ -20,8 +20,9 @@ cdef inline bint log_enabled(const LogRing *r, uint8_t level) noexcept nogil:
 
 
 cdef inline uint64_t log_wall_ms() noexcept nogil:
+    """Unix time, as exact as the kernel's tick (1 to 10 ms): a fifth of the cost of the exact one."""
     cdef timespec t
-    clock_gettime(CLOCK_REALTIME, &t)
+    clock_gettime(CLOCK_REALTIME_COARSE, &t)
     return <uint64_t>t.tv_sec * 1000 + <uint64_t>t.tv_nsec // 1000000
 
 

@@ -83,9 +83,3 @@ cdef inline uint64_t clock_ns() noexcept nogil:
 
 cdef inline uint64_t clock_ms() noexcept nogil:
     return clock_ns() // 1000000
-
-
-cdef inline uint64_t clock_wall_ms() noexcept nogil:
-    cdef timespec t
-    clock_gettime(CLOCK_REALTIME, &t)
-    return <uint64_t>t.tv_sec * 1000 + <uint64_t>t.tv_nsec // 1000000

@@ -366,5 +366,5 @@ cdef void req_finish(Worker *w, Req *r) noexcept nogil:
 
 cdef void req_log(Worker *w, Req *r) noexcept nogil:
     if w.server.access_log:
-        log_access(w.log, clock_wall_ms(), r.status, req_method(r), req_path(r), clock_ns() - r.started, r.sent,
+        log_access(w.log, log_wall_ms(), r.status, req_method(r), req_path(r), clock_ns() - r.started, r.sent,
                    r.address)

@@ -19,7 +19,8 @@ local core = require("heart.core")
 ---@field body? "buffer"|"stream" "stream": the handler runs at once and reads with ctx.reader()
 ---@field max_body? integer bytes; a larger body is refused with 413
 
----@alias heart.add fun(path: string, fn: heart.handler)|fun(path: string, options: heart.route.options, fn: heart.handler)
+---@alias heart.add.plain fun(path: string, fn: heart.handler)
+---@alias heart.add fun(path: string, options: heart.route.options, fn: heart.handler)|heart.add.plain
 
 ---@class heart.group
 ---@field get heart.add

@@ -135,3 +135,16 @@ def port_accepts(port):
     local = f"0100007F:{port:04X}"
     rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(row.split()[1] == local and row.split()[3] == "0A" for row in rows)
+
+
+def machine_busy(seconds=1.0):
+    """Share of the processors' time that is used while the bench itself rests, from 0 to 1."""
+
+    def times():
+        fields = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return sum(fields), fields[3] + fields[4]  # all, idle and waiting for a disk
+
+    total, idle = times()
+    time.sleep(seconds)
+    total_after, idle_after = times()
+    return 1 - (idle_after - idle) / max(1, total_after - total)

@@ -16,11 +16,12 @@ import instructions
 import memory
 import report
 import servers
-from process import MIB, BenchError
+from process import MIB, BenchError, machine_busy
 
 ROUNDS, SECONDS = 7, 2
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1
 IDLE_MIB, CROWD_MIB, KEPT_MIB = 20, 3, 1
+BUSY = 0.05  # share of the processors that others may use before figures suffer
 
 
 def options_read(argv):
@@ -90,6 +91,8 @@ def memory_bounds():
 def bench(options):
     """Measure, print, write. Returns the Bounds."""
     say([report.machine()])
+    if (busy := machine_busy()) > BUSY:
+        say([f"Other processes use {busy:.0%} of the processors: expect ratios to be off by 10 % and more."])
     if options.instructions:
         names = [name for name in servers.NAMES if name in options.servers]
         rows = [(report.TITLES[name], f"{instructions.measure(name):,.0f}") for name in names]

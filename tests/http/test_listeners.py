@@ -4,10 +4,11 @@ import os
 import re
 import socket
 import stat
+import subprocess
 import time
 
 import pytest
-from heart_server import free_port, heart, need, run
+from heart_server import free_port, heart, heart_command, heart_environment, need, run
 
 APP = 'require("heart.v1").get("/", function(ctx) return "pid " .. ctx.protocol() .. " " .. ctx.ip() end)'
 
@@ -166,3 +167,28 @@ def test_ready_server_answers_at_once(serve):
     server = serve(APP, workers=2)
     assert server.get().status == 200
     assert time.monotonic() - begin < (20 if "HEART_SANITIZED" in os.environ else 3)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_inherited_socket_is_served_by_all_workers(script, workers):
+    """LISTEN_FDS as sd_listen_fds(3) describes it: descriptor 3 is the listener, for this process id only."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        shell = f'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&{listener.fileno()}'
+        process = subprocess.Popen(
+            ["sh", "-c", shell, "sh", *heart_command(), "serve", script, "--workers", str(workers)],
+            pass_fds=[listener.fileno()],
+            env=heart_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    try:
+        assert process.stderr.readline() == f"listening on http://127.0.0.1:{port}\n"
+        assert run(need("curl", "curl"), "-sS", f"http://127.0.0.1:{port}/").stdout == "pid http 127.0.0.1"
+        process.terminate()
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
