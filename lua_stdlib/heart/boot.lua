@@ -25,13 +25,16 @@ do
   local waiting = setmetatable({}, { __mode = "k" })
 
   ---@param co thread
+  local function awake(co, ...)
+    waiting[co] = nil
+    return ...
+  end
+
+  ---@param co thread
   local function pass(co, ok, first, ...)
     if ok and first == engine then
       waiting[co] = true
-      return pass(co, resume(co, (function(...)
-        waiting[co] = nil
-        return ...
-      end)(yield(engine))))
+      return pass(co, resume(co, awake(co, yield(engine))))
     end
     return ok, first, ...
   end

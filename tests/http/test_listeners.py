@@ -176,7 +176,7 @@ def test_inherited_socket_is_served_by_all_workers(script, workers):
         port = listener.getsockname()[1]
         shell = f'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&{listener.fileno()}'
         process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", *heart_command(), "serve", script, "--workers", str(workers)],
+            ["bash", "-c", shell, "bash", *heart_command(), "serve", script, "--workers", str(workers)],
             pass_fds=[listener.fileno()],
             env=heart_environment(),
             stdout=subprocess.DEVNULL,
