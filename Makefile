@@ -12,7 +12,7 @@ SECONDS := 30
 
 asan_lib  = $(shell gcc -print-file-name=libasan.so)
 asan_bin  = env LD_PRELOAD=$(asan_lib) PYTHONPATH=$(CURDIR)/build/asan/lib $(CURDIR)/$(BIN)/python -P -m heartc
-asan_env  = HEART_SANITIZED=1 HEART_BIN="$(asan_bin)" \
+asan_env  = HEART_SANITIZED=$(CURDIR)/build/asan/lib HEART_BIN="$(asan_bin)" \
             ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1 \
             UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 

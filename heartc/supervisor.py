@@ -61,7 +61,7 @@ class Supervisor:
         for i in self.workers:
             _thread.start_new_thread(self.engine.run, (i,))
         if not self.start():
-            return 1
+            return self.stop() if self.stopping() else 1
         for address in self.wanted:
             print(f"listening on {address.url()}", file=sys.stderr, flush=True)
         if self.settings.watch:
@@ -129,16 +129,16 @@ class Supervisor:
     # ---- Starting ------------------------------------------------------------------------------------------
 
     def start(self):
-        """Load the script in all workers, then let them serve. False: it failed and the reason was printed."""
-        missing = self.wait_for(lambda phase: phase in ("loaded", "failed"), LOAD_PATIENCE)
-        if missing:
-            return False
+        """Load the script in all workers, then let them serve. False: it failed and the reason was printed, or the
+        server is to stop already."""
+        if self.wait_for(lambda phase: phase in ("loaded", "failed"), LOAD_PATIENCE):
+            return False  # a signal came first
         if not self.all_in("loaded"):
             print(f"heart: {self.first_message('failed')}", file=sys.stderr)
             return False
         self.command("serve")
         self.wait_for(lambda phase: phase in ("serving", "failed"), RELOAD_ANSWER)
-        if not self.all_in("serving"):
+        if not self.stopping() and not self.all_in("serving"):
             print(f"heart: {self.first_message('failed')}", file=sys.stderr)
             return False
         return True

@@ -85,7 +85,7 @@ cdef class Engine:
         cdef Worker *w = &self.server.workers[i]
         w.id = i
         w.server = &self.server
-        w.epfd = -1
+        w.epfd = w.wake.fd = -1
         w.log = logger_ring(&self.logger, i)
         w.nlisteners = len(sockets)
         w.listeners = <Listener *>calloc(w.nlisteners or 1, sizeof(Listener))

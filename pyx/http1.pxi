@@ -311,7 +311,7 @@ cdef void http1_send_file(Worker *w, Req *r) noexcept nogil:
 cdef void http1_on_timer(Worker *w, Conn *c) noexcept nogil:
     cdef Req *r = c.req
     if r == NULL:
-        if c.flags & CONN_PARTIAL:
+        if c.flags & CONN_PARTIAL and not w.draining:
             http1_refuse(w, c, 408, b"request header timeout")
         else:
             conn_close(w, c)
@@ -435,7 +435,7 @@ cdef void http1_reply_end(Worker *w, Req *r) noexcept nogil:
     c.req = NULL
     if unlikely(not r.flags & REQ_KEEP_ALIVE):
         c.flags |= CONN_CLOSING
-        if not r.flags & REQ_BODY_DONE:
+        if not r.flags & REQ_BODY_DONE or r.head.flags & HEAD_KEEP_ALIVE:   # more may be on its way
             c.flags |= CONN_LINGER
     if likely(c.flags & CONN_MORE):
         return

@@ -31,6 +31,7 @@ cdef void worker_run(Worker *w) noexcept nogil:
         worker_answer(w, PHASE_FAILED)
     else:
         state_load(w, w.state)
+    worker_command(w)                   # one that came before the eventfd was there
     while not w.ended:
         worker_turn(w, events)
     worker_close(w)

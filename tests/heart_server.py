@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SANITIZED = "HEART_SANITIZED" in os.environ
+SANITIZED = os.environ.get("HEART_SANITIZED")  # folder of the sanitized build, if that is what runs
 PATIENCE = 60 if SANITIZED else 15  # seconds before a step that should be quick counts as hung
 STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) [\x20-\x7e]*\Z")
 FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([\x20-\x7e\x80-\xff\t]*)\Z")
@@ -352,6 +352,8 @@ class Server:
         for name in ("stdout", "stderr") if self.stdout is None else ("stderr",):
             threading.Thread(target=self.collect, args=(name,), daemon=True).start()
         wait_until(self.ready, lambda: f"the server listens:\n{self.logs()}")
+        if SANITIZED:
+            assert f"{SANITIZED}/heartc/_core" in Path(f"/proc/{self.pid}/maps").read_text()
         return self
 
     def collect(self, name):

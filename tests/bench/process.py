@@ -137,14 +137,12 @@ def port_accepts(port):
     return any(row.split()[1] == local and row.split()[3] == "0A" for row in rows)
 
 
-def machine_busy(seconds=1.0):
-    """Share of the processors' time that is used while the bench itself rests, from 0 to 1."""
-
-    def times():
-        fields = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        return sum(fields), fields[3] + fields[4]  # all, idle and waiting for a disk
-
-    total, idle = times()
-    time.sleep(seconds)
-    total_after, idle_after = times()
-    return 1 - (idle_after - idle) / max(1, total_after - total)
+def machine_times():
+    """Seconds of processor time since boot: all there was, and what others than this process and its ended children
+    used."""
+    ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle = ticks[3] + ticks[4]  # waiting for a disk counts as idle
+    total = sum(ticks) / os.sysconf("SC_CLK_TCK")
+    own = os.times()
+    used = total - idle / os.sysconf("SC_CLK_TCK")
+    return total, used - own.user - own.system - own.children_user - own.children_system

@@ -16,7 +16,7 @@ import instructions
 import memory
 import report
 import servers
-from process import MIB, BenchError, machine_busy
+from process import MIB, BenchError, machine_times
 
 ROUNDS, SECONDS = 7, 2
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1
@@ -67,6 +67,14 @@ def cases_run(options):
     return results
 
 
+def others_warn(before, after):
+    """What to say about how busy others kept the machine between two machine_times(); None if they did not."""
+    share = (after[1] - before[1]) / (after[0] - before[0])
+    if share < BUSY:
+        return None
+    return f"Other processes used {share:.0%} of the processors meanwhile: repeat this on a quiet machine."
+
+
 def memory_bounds():
     """Measure Heart's memory and allocations. Returns Bounds."""
     with servers.heart_start(2) as server:
@@ -91,14 +99,15 @@ def memory_bounds():
 def bench(options):
     """Measure, print, write. Returns the Bounds."""
     say([report.machine()])
-    if (busy := machine_busy()) > BUSY:
-        say([f"Other processes use {busy:.0%} of the processors: expect ratios to be off by 10 % and more."])
     if options.instructions:
         names = [name for name in servers.NAMES if name in options.servers]
         rows = [(report.TITLES[name], f"{instructions.measure(name):,.0f}") for name in names]
         say(report.table(("/hello", "instructions/request"), rows))
         return []
+    before = machine_times()
     results = cases_run(options)
+    if warning := others_warn(before, machine_times()):
+        say([warning])
     bounds = [bound for result in results for bound in report.bounds(result)]
     if "heart" in options.servers and not options.case:
         bounds += memory_bounds()

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from heart_server import PATIENCE, Server, heart, need, wait_until
+from heart_server import PATIENCE, Server, heart, heart_command, heart_environment, need, wait_until
 
 APP = """
 local app = require("heart.v1")
@@ -264,3 +264,19 @@ def test_fifty_shutdowns_under_load_all_end_well():
             time.sleep(0.2 + i % 10 / 20)
             assert stop(server)[0] == 0
             wait_until(lambda load=load: load.poll() is not None, "h2load ends", 30)
+
+
+def test_stop_while_the_script_loads_is_clean(tmp_path):
+    """A signal during start-up ends with 0, once the script has loaded."""
+    script = tmp_path / "main.lua"
+    script.write_text("local t = os.clock() while os.clock() - t < 0.6 do end")
+    with subprocess.Popen(
+        [*heart_command(), "serve", script, "--port", "0"],
+        env=heart_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        time.sleep(0.4)
+        process.terminate()
+        _, errors = process.communicate(timeout=15)
+    assert process.returncode == 0, errors
