@@ -313,6 +313,7 @@ class Server:
         self.lines = {"stdout": [], "stderr": []}
         self.addresses = []
         self.process = None
+        self.readers = []
 
     def write(self, name, content):
         """Write a file of the server's folder and return its path."""
@@ -350,7 +351,8 @@ class Server:
             preexec_fn=limit if self.limits else None,
         )
         for name in ("stdout", "stderr") if self.stdout is None else ("stderr",):
-            threading.Thread(target=self.collect, args=(name,), daemon=True).start()
+            self.readers.append(threading.Thread(target=self.collect, args=(name,), daemon=True))
+            self.readers[-1].start()
         wait_until(self.ready, lambda: f"the server listens:\n{self.logs()}")
         if SANITIZED:
             assert f"{SANITIZED}/heartc/_core" in Path(f"/proc/{self.pid}/maps").read_text()
@@ -463,7 +465,8 @@ class Server:
     def wait(self, timeout=PATIENCE):
         """Wait for the end of the process and return its exit code."""
         code = self.process.wait(timeout)
-        time.sleep(0.02)
+        for reader in self.readers:
+            reader.join(timeout)
         return code
 
     def stop(self):

@@ -101,6 +101,7 @@ def test_new_connections_are_refused_while_it_drains(serve):
         with pytest.raises(ConnectionRefusedError), socket.create_connection(address, timeout=1):
             pass
         assert client.response().text == "awake"
+    assert server.wait() == 0
 
 
 def test_pipeline_that_arrived_is_answered(serve):
