@@ -25,7 +25,6 @@ cdef Conn *conn_new(Worker *w, Listener *x, int fd) noexcept nogil:
     memset(c, 0, sizeof(Conn))
     c.watch.fd = fd
     c.watch.on_event = conn_on_event
-    c.listener = x
     c.proto = x.proto
     c.flags = CONN_FRESH
     timer_init(&c.timer, conn_on_timer)

@@ -48,7 +48,7 @@ ctypedef struct SlabBlock:
 ctypedef struct Slab:
     SlabBlock *partial
     SlabBlock *spare
-    size_t size             # of one object, a multiple of 16
+    size_t size             # of one object, a multiple of SLAB_ALIGN
     uint32_t per_block
     uint32_t used
 
@@ -320,25 +320,25 @@ cdef enum ConnFlag:
     CONN_BLOCKED = 1024     # the socket took no more output: EPOLLOUT is awaited
     CONN_MORE = 2048        # input of this read is still to be looked at
 
-# A connection. Idle keep-alive ones hold nothing beyond this: buffers belong to the worker.
+# A connection. Idle keep-alive ones hold nothing beyond this: buffers belong to the worker. Three cache lines, all
+# that a request needs of one; the order of the members makes them so.
 ctypedef struct Conn:
     Watch watch
-    Timer timer
     const Proto *proto
     Transport *tls
-    Req *req                # the HTTP/1 request that outlived its read, else NULL
-    Conn *next              # in Worker.dirty or Worker.dead
-    Conn *before            # in Worker.all
-    Conn *after
-    Listener *listener
-    Buf spill               # input that could not be used yet
-    Buf out                 # output that the socket did not take yet
-    uint32_t out_at         # sent part of `out`
-    uint32_t progress       # bytes moved since the deadline was set
+    Req *req                # the request in progress, NULL between requests
     uint32_t served         # requests
     uint16_t flags          # ConnFlag
     uint16_t port           # of the peer
+    uint32_t out_at         # sent part of `out`
+    uint32_t progress       # bytes moved since the deadline was set
+    Conn *next              # in Worker.dirty or Worker.dead
+    Buf out                 # output that the socket did not take yet
+    Buf spill               # input that could not be used yet
     uint8_t address[16]     # of the peer; IPv4 as ::ffff:a.b.c.d, all zero for a Unix socket
+    Timer timer
+    Conn *before            # in Worker.all
+    Conn *after
 
 cdef enum ListenerFlag:
     LISTENER_SHARED = 1     # one descriptor for all workers (Unix, inherited): EPOLLEXCLUSIVE
@@ -505,6 +505,7 @@ ctypedef struct State:
     int ctx_methods         # the metatable of all tables of ctx methods
     int ctx_assign
     Buf files               # that were loaded, NUL-separated
+    int pause               # of the collector, as the engine has set it; 0: the application has set its own
     size_t memory           # bytes, counted only with a limit
     size_t memory_max       # 0: no limit
 
@@ -584,6 +585,7 @@ ctypedef struct Worker:
     Buf scratch_text
     LogRing *log
     Counters count
+    uint64_t tune_at        # ms: when the collector is tuned again
     uint64_t prefix_until   # ms: when `prefix` must be rendered again
     char prefix[96]         # "Server: heart" and Date lines of this second
     uint32_t prefix_len

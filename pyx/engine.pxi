@@ -1,7 +1,6 @@
 # What Python sees: the class Engine. Everything here runs on the main thread with the GIL, but Engine.run, which is a
 # worker's whole life.
 
-from libc.stdint cimport UINT32_MAX
 
 cdef const char *HEART_VERSION = b"0"
 cdef bytes version_kept = b"0"

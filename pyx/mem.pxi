@@ -115,6 +115,7 @@ cdef inline size_t put_decimal(char *p, uint64_t v) noexcept nogil:
 
 cdef enum:
     SLAB_BLOCK = 65536
+    SLAB_ALIGN = 64             # a cache line
 
 cdef inline SlabBlock *slab_block(void *object) noexcept nogil:
     return <SlabBlock *>(<size_t>object & ~<size_t>(SLAB_BLOCK - 1))
@@ -122,12 +123,12 @@ cdef inline SlabBlock *slab_block(void *object) noexcept nogil:
 
 cdef void slab_init(Slab *s, size_t size) noexcept nogil:
     memset(s, 0, sizeof(Slab))
-    s.size = (size + 15) & ~<size_t>15
+    s.size = (size + SLAB_ALIGN - 1) & ~<size_t>(SLAB_ALIGN - 1)
     s.per_block = <uint32_t>((SLAB_BLOCK - slab_header()) // s.size)
 
 
 cdef inline size_t slab_header() noexcept nogil:
-    return (sizeof(SlabBlock) + 15) & ~<size_t>15
+    return (sizeof(SlabBlock) + SLAB_ALIGN - 1) & ~<size_t>(SLAB_ALIGN - 1)
 
 
 cdef SlabBlock *slab_map() noexcept nogil:

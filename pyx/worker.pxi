@@ -1,6 +1,8 @@
 # Workers: a thread each, with its own poller, listeners, connections and Lua state. The main thread talks to them by
 # Worker.command and an eventfd, they answer by Worker.phase and Server.notify; nothing else is shared while serving.
 
+from libc.stdint cimport UINT64_MAX
+
 cdef extern from "signal.h" nogil:
     ctypedef struct sigset_t:
         pass
@@ -10,6 +12,7 @@ cdef extern from "signal.h" nogil:
 
 cdef enum:
     SCRATCH_MIN = 65536         # bytes read at once, at least
+    TUNE_INTERVAL = 1000        # ms between two looks at the size of the heap, while there is traffic
     DRAIN_GRACE = 1000          # ms for a request that has begun to arrive when draining starts
 
 
@@ -32,6 +35,7 @@ cdef void worker_run(Worker *w) noexcept nogil:
     else:
         state_load(w, w.state)
     worker_command(w)                   # one that came before the eventfd was there
+    w.tune_at = w.now if w.state != NULL else UINT64_MAX
     while not w.ended:
         worker_turn(w, events)
     worker_close(w)
@@ -94,6 +98,9 @@ cdef void worker_turn(Worker *w, epoll_event *events) noexcept nogil:
         conns_settle(w)
     if unlikely(w.retired != NULL):
         states_settle(w)
+    if unlikely(w.now >= w.tune_at):
+        w.tune_at = w.now + TUNE_INTERVAL
+        state_tune_gc(w.state)
     if unlikely(w.draining):
         worker_check_drained(w)
 

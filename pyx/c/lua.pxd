@@ -119,6 +119,7 @@ cdef enum LuaGc:
     LUA_GCCOUNT = 3
     LUA_GCCOUNTB = 4
     LUA_GCSTEP = 5
+    LUA_GCSETPAUSE = 6
 
 cdef enum:
     LUA_NOREF = -2
