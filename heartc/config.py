@@ -89,10 +89,16 @@ def read_switch(text):
     raise ValueError
 
 
+def read_prod(text):
+    """PROD as Heart v1 read it: two words mean production, every other text does not."""
+    return text.lower() in (*TRUE_WORDS, "prod")
+
+
 SIZE = Kind("SIZE", "a size such as 16K, 4M or 1G", read_size)
 MEMORY = Kind("SIZE", "a size such as 16M, or 0 for no limit", read_memory)
 SECONDS = Kind("SECONDS", "a positive number of seconds", read_seconds)
 SWITCH = Kind("", "true or false", read_switch)
+PROD = Kind("", "true", read_prod)
 TEXT = Kind("TEXT", "a text", str)
 
 
@@ -141,7 +147,7 @@ OPTIONS = (
     Option("--port", PORT, None, "Port to listen on; 0 takes a free one.", env="PORT", shown="3333"),
     Option("--workers", WORKERS, "auto", "Worker threads; auto: one for each processor this process may use."),
     Option("--dev", SWITCH, None, "Error pages and readable logs.", sets=("dev", True), shown="on a terminal"),
-    Option("--prod", SWITCH, None, "Bare errors and JSON logs.", env="PROD", sets=("dev", False)),
+    Option("--prod", PROD, None, "Bare errors and JSON logs.", env="PROD", sets=("dev", False)),
     Option("--watch", SWITCH, False, "Reload when a file of the application changes.", sets=("watch", True)),
     Option("--log-level", LEVEL, "info", "What is logged: debug, info, warn, error or off.", env="LOG_LEVEL"),
     Option("--no-access-log", SWITCH, None, "No line for each request.", env="ACCESS_LOG", sets=("access_log", False)),
@@ -151,7 +157,7 @@ OPTIONS = (
     Option("--max-header-size", SIZE, 16 << 10, "Request line and headers together (431).", shown="16K"),
     Option("--max-target-size", SIZE, 8 << 10, "Request target (414).", shown="8K"),
     Option("--max-headers", number(1, 65535), 100, "Header fields of a request (431)."),
-    Option("--max-body-size", MEMORY, 4 << 20, "Request body (413); a route may set its own.", shown="4M"),
+    Option("--max-body-size", SIZE, 4 << 20, "Request body (413); a route may set its own.", shown="4M"),
     Option("--header-timeout", SECONDS, 10, "Time for a request's head to arrive (408)."),
     Option("--body-timeout", SECONDS, 30, "Time in which a body must make progress, at least 1 KiB (408)."),
     Option("--idle-timeout", SECONDS, 60, "Time a connection may wait for its next request."),
@@ -160,6 +166,7 @@ OPTIONS = (
     Option("--max-requests-per-connection", number(0, 1 << 30), 0, "Then the connection is closed; 0: no limit."),
     Option("--backlog", COUNT, None, "Connections that wait to be accepted.", shown="net.core.somaxconn"),
 )
+WHERE = {"--listen", "--host", "--port"}
 BY_FLAG = {option.flag: option for option in OPTIONS}
 
 # Seconds that a closing connection is drained, so that the client sees the answer (RFC 9112 section 9.6).
@@ -223,8 +230,8 @@ def read_arguments(settings, arguments):
         option = BY_FLAG.get(flag)
         if option is None:
             raise ConfigError(unknown_option(flag))
-        given.add(flag)
         if option.sets:
+            given.add(flag)
             if equals:
                 raise ConfigError(f"{flag}: takes no value")
             setattr(settings, *option.sets)
@@ -240,15 +247,17 @@ def read_arguments(settings, arguments):
 
 
 def set_value(settings, option, text, given):
-    """Store a flag's value. The first use of a repeatable flag replaces what the environment gave."""
+    """Store a flag's value. Where to listen: --listen replaces all that the environment says of it, --host and --port
+    replace their own variables and HEART_LISTEN."""
     value = option.read(text, option.flag)
-    if not option.many:
-        setattr(settings, option.name, value)
-        return
-    key = option.flag + "*"
-    earlier = getattr(settings, option.name) if key in given else []
-    given.add(key)
-    setattr(settings, option.name, [*earlier, value])
+    if option.flag == "--listen" and not given & WHERE:
+        settings.host = settings.port = None
+    if option.flag in WHERE and "--listen" not in given:
+        settings.listen = None
+    given.add(option.flag)
+    if option.many:
+        value = [*(getattr(settings, option.name) or ()), value]
+    setattr(settings, option.name, value)
 
 
 def unknown_option(flag):

@@ -450,7 +450,8 @@ cdef enum CoroWait:
 
 cdef enum CoroRole:
     ROLE_HANDLER
-    ROLE_TASK               # no request: start and stop events
+    ROLE_TASK               # no request: a start event, which may run for ever
+    ROLE_STOP               # a stop event: its state waits for it
     ROLE_LOAD               # runs the script of a new state
 
 # A pooled coroutine. Stack index 1 is its ctx; a finished handler leaves it ready for the next one.
@@ -488,7 +489,8 @@ ctypedef struct State:
     Coro *idle              # coroutines ready for a handler
     Coro *suspended
     uint32_t nidle
-    uint32_t holders
+    uint32_t holders        # requests, tasks and events that have not ended
+    uint32_t tasks          # of them: coroutines with ROLE_TASK. They end with their state
     Req *requests           # suspended ones
     Timer grace
     uint32_t generation

@@ -2,6 +2,8 @@
 # worker's whole life.
 
 
+from libc.stdio cimport _IOLBF, setvbuf, stdout
+
 cdef const char *HEART_VERSION = b"0"
 cdef bytes version_kept = b"0"
 
@@ -19,6 +21,8 @@ def bind_lua(str path not None, str version not None):
     HEART_VERSION = version_kept
     number_init_gil()
     http1_init()
+    # print and io.write go through libc's stdout: whole lines at once, also into a file or a pipe.
+    setvbuf(stdout, NULL, _IOLBF, 0)
 
 
 @cython.final

@@ -35,6 +35,26 @@ cdef void ctx_new(Coro *co) noexcept nogil:
     lua_setmetatable(L, -2)
 
 
+cdef void ctx_push(Coro *co) noexcept nogil:
+    """Push the coroutine's ctx on the main stack of its state."""
+    cdef lua_State *L = co.state.L
+    lua_pushlightuserdata(L, co)
+    lua_rawget(L, LUA_REGISTRYINDEX)
+
+
+cdef void ctx_adopt(Coro *co, int index) noexcept nogil:
+    """Give an idle coroutine the ctx at `index` of the main stack in place of its own."""
+    cdef lua_State *L = co.state.L
+    lua_pushvalue(L, index)
+    co.ctx = <Ctx *>lua_touserdata(L, -1)
+    co.ctx.shared = 1
+    lua_pushlightuserdata(L, co)
+    lua_pushvalue(L, -2)
+    lua_rawset(L, LUA_REGISTRYINDEX)
+    lua_settop(co.L, 0)
+    lua_xmove(L, co.L, 1)
+
+
 cdef void ctx_forget(Coro *co) noexcept nogil:
     """The coroutine goes away; a ctx that somebody kept refuses every use from now on."""
     cdef lua_State *L = co.state.L

@@ -201,7 +201,7 @@ cdef int l_ctx_set(lua_State *L) noexcept nogil:
     cdef const char *why
     if l_absent(L, 2):
         req_remove_field(r, name)
-        if r.ctype == TYPE_SET and span_same(name, b"content-type", 12):
+        if span_same(name, b"content-type", 12):
             r.ctype = TYPE_NONE
     else:
         why = req_set_field(r, name, l_check_span(L, 2))
@@ -271,9 +271,8 @@ cdef int l_ctx_set_cookie(lua_State *L) noexcept nogil:
     l_check_cookie_name(L, name)
     if not cookie_text_ok(value):
         return luaL_argerror(L, 2, b"a cookie's value may not have control characters or ';'")
-    if not l_absent(L, 3):
-        luaL_checktype(L, 3, LUA_TTABLE)
     lua_settop(L, 3)
+    l_check_attributes(L)
     cookie_drop_earlier(r, name)
     cookie_put(L, r, name, value)
     return 0
@@ -282,6 +281,31 @@ cdef int l_ctx_set_cookie(lua_State *L) noexcept nogil:
 cdef void l_check_cookie_name(lua_State *L, Span name) noexcept nogil:
     if field_fault(name, Span(NULL, 0)) != NULL:
         luaL_argerror(L, 1, b"a cookie's name is made of letters, digits and !#$%&'*+-.^_`|~")
+
+
+cdef void l_check_attributes(lua_State *L) noexcept nogil:
+    """The attributes at index 3, by name: a typing error must not be a silent default."""
+    cdef Span key
+    if lua_isnil(L, 3):
+        return
+    luaL_checktype(L, 3, LUA_TTABLE)
+    lua_pushnil(L)
+    while lua_next(L, 3):
+        if lua_type(L, -2) != LUA_TSTRING:
+            luaL_argerror(L, 3, b"attributes of a cookie have names")
+        key.p = lua_tolstring(L, -2, &key.n)
+        if span_equal(key, b"maxAge", 6) or span_equal(key, b"expires", 7):
+            if lua_type(L, -1) != LUA_TNUMBER:
+                luaL_error(L, b"cookie attribute %s: expected a number", key.p)
+        elif not cookie_attribute_known(key):
+            luaL_error(L, b"unknown cookie attribute %s (there are: path, domain, maxAge, expires, secure, httpOnly, "
+                          b"sameSite)", key.p)
+        lua_pop(L, 1)
+
+
+cdef bint cookie_attribute_known(Span key) noexcept nogil:
+    return span_equal(key, b"path", 4) or span_equal(key, b"domain", 6) or span_equal(key, b"secure", 6) or \
+        span_equal(key, b"httpOnly", 8) or span_equal(key, b"sameSite", 8)
 
 
 cdef void cookie_put(lua_State *L, Req *r, Span name, Span value) noexcept nogil:
@@ -407,6 +431,7 @@ cdef int l_ctx_clear_cookie(lua_State *L) noexcept nogil:
     l_check_cookie_name(L, name)
     lua_settop(L, 2)
     lua_pushvalue(L, 2)
+    l_check_attributes(L)
     cookie_clear(L, r, name)
     return 0
 

@@ -128,14 +128,15 @@ cdef inline void lua_bind(Coro *co, Req *r) noexcept nogil:
     r.coro = co
 
 
-cdef void lua_spawn(Worker *w, State *s, int function) noexcept nogil:
-    """Run a function (a registry reference) that belongs to no request."""
+cdef void lua_spawn(Worker *w, State *s, int function, uint8_t role) noexcept nogil:
+    """Run a function (a registry reference) that belongs to no request: ROLE_TASK or ROLE_STOP."""
     cdef Coro *co = coro_take(w, s)
     if co == NULL:
         log_z(w, LEVEL_ERROR, b"out of memory: an event handler was not run")
         return
-    co.role = ROLE_TASK
+    co.role = role
     s.holders += 1
+    s.tasks += role == ROLE_TASK
     lua_rawgeti(co.L, LUA_REGISTRYINDEX, function)
     coro_run(w, co, 0)
 
@@ -143,13 +144,13 @@ cdef void lua_spawn(Worker *w, State *s, int function) noexcept nogil:
 cdef inline void coro_finish(Worker *w, Coro *co) noexcept nogil:
     cdef State *s = co.state
     cdef Req *r = co.req
+    cdef uint8_t role
     if unlikely(co.role != ROLE_HANDLER):
-        s.holders -= 1
-        if co.role == ROLE_LOAD:
-            coro_recycle(w, co)
+        role = co.role
+        state_release_role(s, role)
+        coro_recycle(w, co)
+        if role == ROLE_LOAD:
             state_loaded(w, s)
-        else:
-            coro_recycle(w, co)
         return
     if lua_reply(w, co, r) != OK:
         coro_fail(w, co, LUA_ERRRUN)
@@ -325,21 +326,21 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
     memset(&trace, 0, sizeof(Buf))
     lua_describe(s, co, &message, &trace)
     w.count.errors += 1
-    lua_xmove(co.L, s.L, 1)             # the error value itself, for onerror
+    ctx_push(co)                        # the ctx and the error value itself, for onerror
+    lua_xmove(co.L, s.L, 1)
     coro_drop(w, co)
+    if role != ROLE_HANDLER:
+        state_release_role(s, role)
     if role == ROLE_LOAD:
-        s.holders -= 1
         s.failed = 1
         worker_say(w, buf_span(&message if rc == LUA_ERRSYNTAX else &trace))
         state_loaded(w, s)
     else:
         log_failure(w, r, buf_span(&trace))
-        if role == ROLE_TASK:
-            s.holders -= 1
-        else:
+        if role == ROLE_HANDLER:
             r.coro = NULL
             lua_fail_request(w, r, buf_span(&message), buf_span(&trace))
-    lua_pop(s.L, 1)
+    lua_pop(s.L, 2)
     buf_free(&message)
     buf_free(&trace)
     if rc == LUA_ERRMEM and role != ROLE_LOAD and state_starves(s):
@@ -394,8 +395,14 @@ cdef void lua_fail_request(Worker *w, Req *r, Span message, Span trace) noexcept
 
 
 cdef void lua_serve_error(Worker *w, Req *r) noexcept nogil:
-    """onerror(ctx, error) is a handler like any other, but the last one. The error is on top of the main stack."""
+    """onerror(ctx, error) is a handler like any other, but the last one; its ctx is that of the handler that failed.
+    Both are on top of the main stack, the error last."""
     cdef Coro *co = coro_take(w, r.state)
+    if co == NULL:
+        req_reply(w, r, Span(NULL, 0))
+        req_finish(w, r)
+        return
+    ctx_adopt(co, -2)
     lua_bind(co, r)
     lua_rawgeti(co.L, LUA_REGISTRYINDEX, r.state.onerror)
     lua_pushvalue(co.L, 1)

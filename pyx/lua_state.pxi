@@ -166,6 +166,12 @@ cdef inline void state_release(Worker *w, State *s) noexcept nogil:
     s.holders -= 1
 
 
+cdef void state_release_role(State *s, uint8_t role) noexcept nogil:
+    """A coroutine without a request has ended."""
+    s.holders -= 1
+    s.tasks -= role == ROLE_TASK
+
+
 cdef void state_retire(Worker *w, State *s) noexcept nogil:
     """No new request goes to this state; it closes when nothing holds it, or when its grace is over."""
     s.retired = 1
@@ -190,7 +196,8 @@ cdef void states_settle(Worker *w) noexcept nogil:
 cdef void state_on_grace(Worker *w, Timer *t) noexcept nogil:
     """The grace of a retired state is over: its requests end without an answer, its tasks stop."""
     cdef State *s = <State *>(<char *>t - <size_t>&(<State *>NULL).grace)
-    log_z(w, LEVEL_WARN, b"reload: requests of the old code took longer than --reload-grace and were ended")
+    if s.holders > s.tasks:
+        log_z(w, LEVEL_WARN, b"reload: requests of the old code took longer than --reload-grace and were ended")
     state_abandon(w, s)
 
 
@@ -200,9 +207,10 @@ cdef void state_abandon(Worker *w, State *s) noexcept nogil:
     while s.suspended != NULL:
         co = s.suspended
         r = co.req
+        if r == NULL:
+            state_release_role(s, co.role)
         coro_drop(w, co)
         if r == NULL:
-            s.holders -= 1
             continue
         r.coro = NULL
         r.flags &= ~<uint32_t>REQ_HELD

@@ -296,7 +296,7 @@ cdef void req_put_allow(Req *r) noexcept nogil:
     if buf_append(&r.fields, b"Allow: ", 7) != OK:
         return
     for m in range(1, METHOD_COUNT):
-        if r.allowed >> m & 1 or m == METHOD_OPTIONS:
+        if (r.allowed >> m & 1 or m == METHOD_OPTIONS) and m != METHOD_CONNECT:    # which is always 501
             name = method_name(m)
             if not first:
                 buf_append(&r.fields, b", ", 2)

@@ -147,7 +147,7 @@ cdef void worker_serve(Worker *w) noexcept nogil:
         return
     worker_answer(w, PHASE_SERVING)
     if w.state.on_start != LUA_NOREF:
-        lua_spawn(w, w.state, w.state.on_start)
+        lua_spawn(w, w.state, w.state.on_start, ROLE_TASK)
 
 
 # ---- Changing the code -----------------------------------------------------------------------------------
@@ -202,10 +202,10 @@ cdef void worker_commit(Worker *w) noexcept nogil:
     w.state = w.fresh
     w.fresh = NULL
     if old.on_stop != LUA_NOREF:
-        lua_spawn(w, old, old.on_stop)
+        lua_spawn(w, old, old.on_stop, ROLE_STOP)
     state_retire(w, old)
     if w.state.on_start != LUA_NOREF:
-        lua_spawn(w, w.state, w.state.on_start)
+        lua_spawn(w, w.state, w.state.on_start, ROLE_TASK)
 
 
 cdef void worker_drop_fresh(Worker *w) noexcept nogil:
@@ -235,7 +235,7 @@ cdef void worker_drain(Worker *w) noexcept nogil:
         conn_stop(w, c)
         c = after
     if w.state != NULL and w.state.on_stop != LUA_NOREF and load_acquire(&w.phase, __ATOMIC_ACQUIRE) == PHASE_SERVING:
-        lua_spawn(w, w.state, w.state.on_stop)
+        lua_spawn(w, w.state, w.state.on_stop, ROLE_STOP)
 
 
 cdef void conn_stop(Worker *w, Conn *c) noexcept nogil:
@@ -252,8 +252,22 @@ cdef void conn_stop(Worker *w, Conn *c) noexcept nogil:
 
 
 cdef void worker_check_drained(Worker *w) noexcept nogil:
-    if w.nconns == 0 and w.retired == NULL and (w.state == NULL or w.state.holders == 0):
-        w.ended = 1
+    """End the loop when requests and stop events have ended; tasks, which may run for ever, end with it."""
+    cdef State *s = w.retired
+    if w.nconns != 0 or (w.state != NULL and w.state.holders > w.state.tasks):
+        return
+    while s != NULL:
+        if s.holders > s.tasks:
+            return
+        s = s.next
+    s = w.retired
+    while s != NULL:
+        state_abandon(w, s)
+        s = s.next
+    states_settle(w)
+    if w.state != NULL:
+        state_abandon(w, w.state)
+    w.ended = w.retired == NULL and (w.state == NULL or w.state.holders == 0)
 
 
 # ---- Log lines of the engine -----------------------------------------------------------------------------

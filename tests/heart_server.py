@@ -26,7 +26,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SANITIZED = os.environ.get("HEART_SANITIZED")  # folder of the sanitized build, if that is what runs
+SANITIZED_BUILD = os.environ.get("HEART_SANITIZED")  # its folder, if that is what runs
+SANITIZED = SANITIZED_BUILD is not None
 PATIENCE = 60 if SANITIZED else 15  # seconds before a step that should be quick counts as hung
 STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) [\x20-\x7e]*\Z")
 FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([\x20-\x7e\x80-\xff\t]*)\Z")
@@ -355,7 +356,7 @@ class Server:
             self.readers[-1].start()
         wait_until(self.ready, lambda: f"the server listens:\n{self.logs()}")
         if SANITIZED:
-            assert f"{SANITIZED}/heartc/_core" in Path(f"/proc/{self.pid}/maps").read_text()
+            assert f"{SANITIZED_BUILD}/heartc/_core" in Path(f"/proc/{self.pid}/maps").read_text()
         return self
 
     def collect(self, name):

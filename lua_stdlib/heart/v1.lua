@@ -32,11 +32,21 @@ local core = require("heart.core")
 ---@field trace heart.add
 ---@field patch heart.add
 ---@field any heart.add
+---@field use fun(fn: heart.middleware)
+---@field group fun(prefix: string): heart.group
 
 local METHODS = { "get", "head", "post", "put", "delete", "options", "trace", "patch", "any" }
 
----@type { prefix: string, fn: heart.middleware }[]
-local middleware = {}
+---One middleware: for all paths below a prefix, or for the routes of a group and of the groups inside it.
+---@class heart.v1.layer
+---@field fn heart.middleware
+---@field prefix? string
+---@field group? heart.group
+
+---@type heart.v1.layer[]
+local layers = {}
+---@type table<heart.group, heart.group>
+local parents = {}
 ---@type heart.handler?
 local missing
 
@@ -49,16 +59,17 @@ local function check(name, value, expected)
   end
 end
 
+---A prefix with a leading slash and without a trailing one: "" for all.
 ---@param prefix string
 local function trim(prefix)
-  prefix = prefix:gsub("/+$", ""):lower()
+  prefix = prefix:gsub("/+$", "")
   if prefix ~= "" and prefix:sub(1, 1) ~= "/" then
     prefix = "/" .. prefix
   end
   return prefix
 end
 
----Whether `prefix` (trimmed) covers the path: "/api" covers "/api" and "/api/x", not "/apis".
+---Whether `prefix` (lower case) covers the path: "/api" covers "/api" and "/api/x", not "/apis".
 ---@param prefix string
 ---@param path string
 local function covers(prefix, path)
@@ -69,13 +80,22 @@ local function covers(prefix, path)
   return after == "" or after == "/"
 end
 
+---@param group heart.group
+---@param inner? heart.group
+local function contains(group, inner)
+  while inner and inner ~= group do
+    inner = parents[inner]
+  end
+  return inner == group
+end
+
 ---Wrap a handler into one middleware.
----@param m { prefix: string, fn: heart.middleware }
+---@param layer heart.v1.layer
 ---@param handler heart.handler
 ---@return heart.handler
-local function wrap(m, handler)
-  local fn, prefix = m.fn, m.prefix
-  if prefix == "" then
+local function wrap(layer, handler)
+  local fn, prefix = layer.fn, layer.prefix
+  if not prefix or prefix == "" then
     return function(ctx)
       return fn(ctx, function()
         return handler(ctx)
@@ -92,33 +112,36 @@ local function wrap(m, handler)
   end
 end
 
----All middleware registered so far around a handler, the first one outermost.
+---All middleware registered so far that concerns a handler, wrapped around it, the first one outermost.
 ---@param handler heart.handler
+---@param group? heart.group that the handler belongs to
 ---@return heart.handler
-local function compose(handler)
-  for i = #middleware, 1, -1 do
-    handler = wrap(middleware[i], handler)
+local function compose(handler, group)
+  for i = #layers, 1, -1 do
+    local layer = layers[i]
+    if not layer.group or contains(layer.group, group) then
+      handler = wrap(layer, handler)
+    end
   end
   return handler
 end
 
 ---Tell the engine what answers where no route does. Without middleware and notfound it does that alone.
 local function set_fallback()
-  if missing or #middleware > 0 then
-    core.fallback(compose(function(ctx)
-      if missing and ctx.method() ~= "OPTIONS" then
-        ctx.status(200)
-        return missing(ctx)
-      end
-      return core.answer()
-    end))
-  end
+  core.fallback(compose(function(ctx)
+    if missing and ctx.method() ~= "OPTIONS" then
+      ctx.status(200)
+      return missing(ctx)
+    end
+    return core.answer()
+  end))
 end
 
 ---@param prefix string
 ---@param target table
+---@param group? heart.group
 ---@return any
-local function add_methods(prefix, target)
+local function add_methods(prefix, target, group)
   for _, method in ipairs(METHODS) do
     target[method] = function(path, options, fn)
       if fn == nil then
@@ -129,18 +152,10 @@ local function add_methods(prefix, target)
       if prefix ~= "" and path ~= "" and path:sub(1, 1) ~= "/" then
         path = "/" .. path
       end
-      core.route(method, prefix .. path, compose(fn), options)
+      core.route(method, prefix .. path, compose(fn, group), options)
     end
   end
   return target
-end
-
----@param prefix string
----@param fn heart.middleware
-local function add_middleware(prefix, fn)
-  check("use", fn, "function")
-  middleware[#middleware + 1] = { prefix = trim(prefix), fn = fn }
-  set_fallback()
 end
 
 add_methods("", M)
@@ -153,7 +168,7 @@ function M.static(route, dir)
   check("static: route", route, "string")
   check("static: directory", dir, "string")
   local handler
-  if #middleware > 0 then
+  if #layers > 0 then
     handler = compose(function()
       return core.answer()
     end)
@@ -177,7 +192,7 @@ end
 
 ---Run `fn(ctx, next)` around everything that is registered after this call and whose path lies under `prefix`
 ---(default: all), and around requests that nothing answers. `next()` gives what the handler returns.
----@param prefix string|heart.middleware
+---@param prefix string|heart.middleware a plain path, without parameters
 ---@param fn? heart.middleware
 ---@overload fun(fn: heart.middleware)
 function M.use(prefix, fn)
@@ -185,29 +200,44 @@ function M.use(prefix, fn)
     prefix, fn = "", prefix
   end
   check("use: prefix", prefix, "string")
+  check("use", fn, "function")
+  if prefix:find("[:*+]") then
+    error(("use: %s: a prefix has no parameters; a group may have them"):format(prefix), 2)
+  end
   ---@cast fn heart.middleware
-  add_middleware(prefix, fn)
+  layers[#layers + 1] = { prefix = trim(prefix):lower(), fn = fn }
+  set_fallback()
 end
 
----A set of routes below a common path, with middleware of its own.
 ---@param prefix string
+---@param parent? heart.group
 ---@return heart.group
-function M.group(prefix)
-  check("group", prefix, "string")
-  prefix = trim(prefix)
-  local group = add_methods(prefix, {})
+local function new_group(prefix, parent)
+  local group = {}
+  add_methods(prefix, group, group)
+  parents[group] = parent
   function group.use(fn)
-    add_middleware(prefix, fn)
+    check("use", fn, "function")
+    layers[#layers + 1] = { group = group, fn = fn }
   end
   function group.group(inner)
     check("group", inner, "string")
-    return M.group(prefix .. trim(inner))
+    return new_group(prefix .. trim(inner), group)
   end
   return group
 end
 
+---A set of routes below a common path, which may have parameters. `group.use(fn)` runs around the routes that are
+---added to it, and to groups inside it, afterwards.
+---@param prefix string
+---@return heart.group
+function M.group(prefix)
+  check("group", prefix, "string")
+  return new_group(trim(prefix))
+end
+
 ---Answer requests whose handler failed. The status is 500 unless `fn` sets another; the error is logged anyway.
----@param fn fun(ctx: heart.ctx, message: string): any
+---@param fn fun(ctx: heart.ctx, err: any): any gets the ctx of the handler and the value that it raised
 function M.onerror(fn)
   check("onerror", fn, "function")
   core.onerror(fn)

@@ -93,3 +93,11 @@ def test_terminal_is_development(serve):
     finally:
         os.close(terminal)
         os.close(controller)
+
+
+def test_listen_flag_replaces_the_environments_addresses():
+    with Server(APP, "--listen", "127.0.0.1:0", env={"PORT": str(free_port()), "HOST": "127.0.0.1"}) as server:
+        assert len(server.addresses) == 1
+        assert server.get().status == 200
+    with Server(APP, "--listen", "127.0.0.1:0", env={"HEART_LISTEN": f"127.0.0.1:{free_port()}"}) as server:
+        assert len(server.addresses) == 1

@@ -106,3 +106,12 @@ def test_curl_keeps_and_drops_the_cookie(server, tmp_path):
 def test_what_a_cookie_cannot_hold_is_an_error(server, target):
     """RFC 6265 section 4.1.1."""
     assert server.get(target).status == 500
+
+
+@pytest.mark.parametrize("attributes", ["{ maxage = 5 }", '{ maxAge = "x" }', '{ "Secure" }', '{ expires = "soon" }'])
+def test_mistyped_attribute_is_an_error(serve, attributes):
+    server = serve(f"""
+        require("heart.v1").get("/", function(ctx) ctx.cookies("a", "b", {attributes}) return "set" end)
+    """)
+    assert server.get().status == 500
+    server.wait_log("(?i)attribute")

@@ -122,3 +122,10 @@ def test_control_characters_in_a_header_are_an_error(server, how):
         assert response.status == 500
         assert response["x-evil"] is None
         assert client.fetch().text == "hello"
+
+
+def test_content_type_may_be_left_out(serve):
+    server = serve("""
+        require("heart.v1").get("/", function(ctx) ctx.set("Content-Type", nil) return "bytes" end)
+    """)
+    assert server.get()["content-type"] is None

@@ -1,7 +1,10 @@
 """app.use, app.group, app.onerror, app.on, and route options."""
 
+import signal
+import time
+
 import pytest
-from heart_server import Server, heart
+from heart_server import Server, heart, wait_until, heart
 
 APP = """
 local app = require("heart.v1")
@@ -143,3 +146,59 @@ def test_wrong_registration_is_an_error_at_load(tmp_path, code):
     result = heart("serve", script, "--port", "0")
     assert result.returncode == 1
     assert "main.lua:2:" in result.stderr
+
+
+def test_group_may_have_parameters_and_its_middleware_runs(serve):
+    server = serve("""
+        local app = require("heart.v1")
+        local user = app.group("/users/:userId")
+        user.use(function(ctx, next) return "user " .. ctx.pathParam("userId") .. ": " .. next() end)
+        user.get("/posts", function(ctx) return "posts" end)
+        local inner = user.group("/files")
+        inner.use(function(ctx, next) return "[" .. next() .. "]" end)
+        inner.get("/:name", function(ctx) return ctx.pathParam("name") end)
+        app.get("/users/:userId/open", function(ctx) return "open" end)
+    """)
+    assert server.get("/users/Ann/posts").text == "user Ann: posts"
+    assert server.get("/users/Ann/files/A.txt").text == "user Ann: [A.txt]"
+    assert server.get("/users/Ann/open").text == "open"
+
+
+def test_prefix_with_a_parameter_is_an_error(tmp_path):
+    script = tmp_path / "main.lua"
+    script.write_text('require("heart.v1").use("/users/:id", function(ctx, next) return next() end)')
+    result = heart("serve", script, "--port", "0")
+    assert result.returncode == 1
+    assert "main.lua:1" in result.stderr and "/users/:id" in result.stderr
+
+
+def test_onerror_sees_the_fields_of_ctx(serve):
+    server = serve("""
+        local app = require("heart.v1")
+        local kept
+        app.use(function(ctx, next) ctx.user = "Ann" return next() end)
+        app.get("/", function(ctx) error("x") end)
+        app.get("/late", function(ctx) app.sleep(0.01) kept = ctx error("x") end)
+        app.get("/kept", function(ctx) return tostring(pcall(kept.path)) end)
+        app.get("/nobody", function(ctx) return tostring(rawequal(ctx.user, "Ann")) end)
+        app.onerror(function(ctx, err) return 500, ctx.user .. " at " .. ctx.path() end)
+    """)
+    assert server.get("/").text == "Ann at /"
+    assert server.get("/late").text == "Ann at /late"
+    assert server.get("/kept").text == "false", "a ctx is of no use after its request"
+
+
+def test_start_event_may_run_for_ever(serve):
+    server = serve("""
+        local app = require("heart.v1")
+        local ticks = 0
+        app.on("start", function() while true do ticks = ticks + 1 app.sleep(0.01) end end)
+        app.on("stop", function() app.sleep(0.2) print("stopped") end)
+        app.get("/", function(ctx) return ticks end)
+    """)
+    wait_until(lambda: int(server.get().text) > 3, "the task runs")
+    begin = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert 0.2 <= time.monotonic() - begin < 3
+    assert "stopped" in server.lines["stdout"]

@@ -6,13 +6,14 @@ import threading
 import time
 
 import pytest
-from heart_server import SANITIZED, Server, need
+from heart_server import PATIENCE, SANITIZED, Server, need
 
 APP = """
 local app = require("heart.v1")
 app.get("/", function(ctx) return "hello" end)
 app.post("/", function(ctx) return #ctx.bytes() end)
 app.get("/big", function(ctx) return string.rep("x", 4 * 1024 * 1024) end)
+app.get("/medium", function(ctx) return string.rep("x", 512 * 1024) end)
 local block = string.rep("y", 65536)
 app.get("/stream", function(ctx)
   return ctx.stream(function(write)
@@ -108,7 +109,7 @@ def test_slow_reader_of_a_big_body_gets_everything(server):
 def test_slowhttptest_is_closed_and_others_are_served(server, tmp_path, mode, more):
     """200 slow connections for 4 s: they end by the server's timeouts while normal requests go on."""
     tool = need("slowhttptest", "slowhttptest")
-    target = server.url + ("/big" if mode == "-X" else "/")
+    target = server.url + ("/medium" if mode == "-X" else "/")
     command = [tool, mode, "-c", "200", "-r", "200", "-i", "1", "-l", "4", "-p", "2", "-u", target, *more]
     with Probe(server) as probe:
         subprocess.run(
@@ -120,7 +121,7 @@ def test_slowhttptest_is_closed_and_others_are_served(server, tmp_path, mode, mo
         )
     assert len(probe.times) > 20
     assert not probe.failures
-    assert max(probe.times) < 1
+    assert max(probe.times) < PATIENCE / 5
     with (tmp_path / "slow.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert rows, "no statistics"
