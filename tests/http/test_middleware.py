@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from heart_server import Server, heart, wait_until, heart
+from heart_server import Server, heart, wait_until
 
 APP = """
 local app = require("heart.v1")
