@@ -412,19 +412,6 @@ cdef int http1_reply_body(Worker *w, Req *r, const char *p, size_t n) noexcept n
     return conn_write(w, r.conn, b"\r\n", 2)
 
 
-cdef size_t put_hex(char *p, uint64_t v) noexcept nogil:
-    cdef const char *digits = b"0123456789abcdef"
-    cdef int shift = 60
-    cdef size_t n = 0
-    while shift > 0 and not v >> shift:
-        shift -= 4
-    while shift >= 0:
-        p[n] = digits[v >> shift & 15]
-        n += 1
-        shift -= 4
-    return n
-
-
 cdef void http1_reply_end(Worker *w, Req *r) noexcept nogil:
     """The response is complete: close, or go on with the next request."""
     cdef Conn *c = r.conn

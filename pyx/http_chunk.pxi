@@ -92,9 +92,10 @@ cdef inline void chunk_paid(ChunkState *s) noexcept nogil:
 
 
 cdef inline bint chunk_size(ChunkState *s, char c) noexcept nogil:
-    if char_is(c, CHAR_HEX):
+    cdef int digit = hex_digit(<uint8_t>c)
+    if digit >= 0:
         s.digits += 1
-        s.left = s.left << 4 | hex_value(c)
+        s.left = s.left << 4 | <uint64_t>digit
         return s.digits <= CHUNK_DIGITS_MAX and s.left <= <uint64_t>INT64_MAX
     if s.digits == 0:
         return False
@@ -102,11 +103,6 @@ cdef inline bint chunk_size(ChunkState *s, char c) noexcept nogil:
         s.state = CHUNK_EXTENSION
         return chunk_extra(s, CHUNK_EXTENSION_MAX)
     return chunk_expect(s, c, c'\r', CHUNK_SIZE_LF)
-
-
-cdef inline uint64_t hex_value(char c) noexcept nogil:
-    """The value of a hexadecimal digit; "A" and "a" end in the same four bits, 1."""
-    return <uint64_t>(c & 15) + (9 if c & 64 else 0)
 
 
 cdef bint chunk_trailer(ChunkState *s, char c) noexcept nogil:

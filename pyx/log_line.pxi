@@ -38,14 +38,6 @@ cdef inline void line_put_number(LogLine *l, uint64_t v) noexcept nogil:
     line_put(l, digits, put_decimal(digits, v))
 
 
-cdef inline void put_padded(char *p, uint32_t v, int width) noexcept nogil:
-    """Write `v` with leading zeros."""
-    while width > 0:
-        width -= 1
-        p[width] = <char>(c'0' + v % 10)
-        v //= 10
-
-
 cdef inline void line_put_thousandths(LogLine *l, uint64_t v) noexcept nogil:
     """Write v / 1000 with three decimals."""
     cdef char decimals[4]

@@ -51,20 +51,13 @@ cdef inline const uint8_t *space_skip(const uint8_t *p, const uint8_t *end) noex
 
 # ---- Strings ---------------------------------------------------------------------------------------------
 
-cdef inline int hex_nibble(uint8_t c) noexcept nogil:
-    if is_digit(c):
-        return c - c'0'
-    c |= 32
-    return c - c'a' + 10 if c'a' <= c <= c'f' else -1
-
-
 cdef inline int hex4_read(const uint8_t *p, const uint8_t *end) noexcept nogil:
     """The value of four hexadecimal digits, -1 if they are not."""
     cdef int i, digit, v = 0
     if end - p < 4:
         return -1
     for i in range(4):
-        digit = hex_nibble(p[i])
+        digit = hex_digit(p[i])
         if digit < 0:
             return -1
         v = v << 4 | digit

@@ -454,7 +454,7 @@ cdef size_t path_print(JsonWriter *w, char *to, int levels) noexcept nogil:
         slot = w.base + 2 * i + 1
         if w.levels[i].kind >= KIND_ARRAY:
             part[0] = c'['
-            n = 1 + decimal_write(part + 1, <uint64_t>w.levels[i].index)
+            n = 1 + <int>put_decimal(part + 1, <uint64_t>w.levels[i].index)
             part[n] = c']'
             n += 1
         elif lua_type(w.L, slot) == LUA_TSTRING:

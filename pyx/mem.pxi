@@ -96,19 +96,68 @@ cdef inline bint span_same(Span a, const char *lower, size_t n) noexcept nogil:
     return True
 
 
+# ---- Numbers as text -------------------------------------------------------------------------------------
+
+cdef const char *DIGIT_PAIRS = (
+    b"00010203040506070809101112131415161718192021222324"
+    b"25262728293031323334353637383940414243444546474849"
+    b"50515253545556575859606162636465666768697071727374"
+    b"75767778798081828384858687888990919293949596979899"
+)
+
+
+cdef inline int decimal_length(uint64_t v) noexcept nogil:
+    """How many decimal digits `v` has."""
+    cdef int n = 1
+    while v >= 10000:
+        v //= 10000
+        n += 4
+    return n + (v >= 10) + (v >= 100) + (v >= 1000)
+
+
 cdef inline size_t put_decimal(char *p, uint64_t v) noexcept nogil:
     """Write `v` in decimal, at most 20 bytes; returns their number."""
-    cdef char digits[20]
-    cdef size_t n = 0, i
-    while True:
-        digits[n] = <char>(c'0' + v % 10)
-        n += 1
-        v //= 10
-        if v == 0:
-            break
-    for i in range(n):
-        p[i] = digits[n - 1 - i]
+    cdef int n = decimal_length(v)
+    cdef char *at = p + n
+    while v >= 100:
+        at -= 2
+        memcpy(at, DIGIT_PAIRS + 2 * (v % 100), 2)
+        v //= 100
+    if v >= 10:
+        memcpy(at - 2, DIGIT_PAIRS + 2 * v, 2)
+    else:
+        (at - 1)[0] = <char>(c'0' + v)
     return n
+
+
+cdef inline void put_padded(char *p, uint32_t v, int width) noexcept nogil:
+    """Write `v` with leading zeros."""
+    while width > 0:
+        width -= 1
+        p[width] = <char>(c'0' + v % 10)
+        v //= 10
+
+
+cdef size_t put_hex(char *p, uint64_t v) noexcept nogil:
+    """Write `v` in hexadecimal, at most 16 bytes; returns their number."""
+    cdef const char *digits = b"0123456789abcdef"
+    cdef int shift = 60
+    cdef size_t n = 0
+    while shift > 0 and not v >> shift:
+        shift -= 4
+    while shift >= 0:
+        p[n] = digits[v >> shift & 15]
+        n += 1
+        shift -= 4
+    return n
+
+
+cdef inline int hex_digit(uint8_t c) noexcept nogil:
+    """The value of a hexadecimal digit, -1 for anything else."""
+    if c >= c'0' and c <= c'9':
+        return c - c'0'
+    c |= 32
+    return c - c'a' + 10 if c >= c'a' and c <= c'f' else -1
 
 
 # ---- Slab ------------------------------------------------------------------------------------------------

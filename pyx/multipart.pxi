@@ -186,8 +186,8 @@ cdef uint8_t multipart_char(Span raw, size_t *i) noexcept nogil:
         i[0] += 1
         return <uint8_t>p[1]
     if p[0] == c'%' and left > 2:
-        high = url_digit(<uint8_t>p[1])
-        low = url_digit(<uint8_t>p[2])
+        high = hex_digit(<uint8_t>p[1])
+        low = hex_digit(<uint8_t>p[2])
         c = high << 4 | low if high >= 0 and low >= 0 else 0
         if c == c'"' or c == c'\r' or c == c'\n':
             i[0] += 2

@@ -85,7 +85,6 @@ cdef enum:
 # 10**e, scaled by a power of two into 2**127 <= x < 2**128 and cut off: high word, low word.
 cdef uint64_t[2 * POWER_COUNT] power_words
 cdef double[23] power_exact         # the powers of ten that are doubles
-cdef char[200] digit_pairs          # "00" to "99"
 
 
 cdef int number_init_gil() except -1:
@@ -101,9 +100,6 @@ cdef int number_init_gil() except -1:
         power_words[2 * e + 1] = <uint64_t>(power & 0xFFFFFFFFFFFFFFFF)
     for e in range(23):
         power_exact[e] = <double>(ten ** e)
-    for e in range(100):
-        digit_pairs[2 * e] = <char>(c'0' + e // 10)
-        digit_pairs[2 * e + 1] = <char>(c'0' + e % 10)
     return 0
 
 
@@ -236,7 +232,7 @@ cdef double number_slow(const uint8_t *digits, const uint8_t *end, int64_t expon
     text[n] = c'e'
     text[n + 1] = c'-' if exponent < 0 else c'+'
     n += 2
-    n += decimal_write(text + n, <uint64_t>(-exponent if exponent < 0 else exponent))
+    n += <int>put_decimal(text + n, <uint64_t>(-exponent if exponent < 0 else exponent))
     text[n] = 0
     return strtod(text, NULL)
 
@@ -321,30 +317,6 @@ cdef inline double double_find(const uint8_t *digits, const uint8_t *end, uint64
 
 # ---- Writing ---------------------------------------------------------------------------------------------
 
-cdef inline int decimal_length(uint64_t v) noexcept nogil:
-    """How many decimal digits `v` has."""
-    cdef int n = 1
-    while v >= 10000:
-        v //= 10000
-        n += 4
-    return n + (v >= 10) + (v >= 100) + (v >= 1000)
-
-
-cdef inline int decimal_write(char *p, uint64_t v) noexcept nogil:
-    """Write `v` in decimal, at most 20 bytes; returns their number."""
-    cdef int n = decimal_length(v)
-    cdef char *at = p + n
-    while v >= 100:
-        at -= 2
-        memcpy(at, digit_pairs + 2 * (v % 100), 2)
-        v //= 100
-    if v >= 10:
-        memcpy(at - 2, digit_pairs + 2 * v, 2)
-    else:
-        (at - 1)[0] = <char>(c'0' + v)
-    return n
-
-
 cdef inline uint64_t scale_odd(uint64_t high, uint64_t low, uint64_t v) noexcept nogil:
     """The top 64 bits of the product with high:low, its last bit set if anything was cut off ("round to odd")."""
     cdef uint64_t x, y, carry, ignored
@@ -411,11 +383,11 @@ cdef inline int digits_layout(char *p, uint64_t digits, int exponent) noexcept n
     cdef int point = n + exponent       # how many digits stand before the decimal point
     cdef int at
     if exponent >= 0 and point <= PLAIN_MAX:
-        decimal_write(p, digits)
+        <int>put_decimal(p, digits)
         memset(p + n, c'0', exponent)
         return point
     if 0 < point <= PLAIN_MAX:
-        decimal_write(p + 1, digits)
+        <int>put_decimal(p + 1, digits)
         memmove(p, p + 1, point)
         p[point] = c'.'
         return n + 1
@@ -423,14 +395,14 @@ cdef inline int digits_layout(char *p, uint64_t digits, int exponent) noexcept n
         p[0] = c'0'
         p[1] = c'.'
         memset(p + 2, c'0', -point)
-        return 2 - point + decimal_write(p + 2 - point, digits)
-    decimal_write(p + 1, digits)
+        return 2 - point + <int>put_decimal(p + 2 - point, digits)
+    <int>put_decimal(p + 1, digits)
     p[0] = p[1]
     p[1] = c'.'
     at = n + 1 if n > 1 else 1
     p[at] = c'e'
     p[at + 1] = c'-' if point < 1 else c'+'
-    return at + 2 + decimal_write(p + at + 2, <uint64_t>(1 - point if point < 1 else point - 1))
+    return at + 2 + <int>put_decimal(p + at + 2, <uint64_t>(1 - point if point < 1 else point - 1))
 
 
 cdef int double_write(char *p, double v) noexcept nogil:
@@ -459,7 +431,7 @@ cdef inline int number_write(char *p, double v) noexcept nogil:
         if v == <double>i and (i or not double_bits(v)):
             negative = i < 0
             p[0] = c'-'
-            return negative + decimal_write(p + negative, <uint64_t>(-i if negative else i))
+            return negative + <int>put_decimal(p + negative, <uint64_t>(-i if negative else i))
         if i == 0 and v == 0.0:
             p[0] = c'-'
             p[1] = c'0'

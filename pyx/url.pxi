@@ -11,14 +11,6 @@ from libc.string cimport memchr, strchr
 
 # ---- Percent-encoding ------------------------------------------------------------------------------------
 
-cdef inline int url_digit(uint8_t c) noexcept nogil:
-    """The value of a hexadecimal digit, -1 for anything else."""
-    if c >= c'0' and c <= c'9':
-        return c - c'0'
-    c |= 32
-    return c - c'a' + 10 if c >= c'a' and c <= c'f' else -1
-
-
 cdef inline uint8_t url_next(const char *p, size_t n, size_t *i, bint plus) noexcept nogil:
     """Decode the character at `i` < n and step over it. With `plus`, "+" is a space."""
     cdef uint8_t c = <uint8_t>p[i[0]]
@@ -28,8 +20,8 @@ cdef inline uint8_t url_next(const char *p, size_t n, size_t *i, bint plus) noex
         return c' '
     if c != c'%' or n - i[0] < 2:
         return c
-    high = url_digit(<uint8_t>p[i[0]])
-    low = url_digit(<uint8_t>p[i[0] + 1])
+    high = hex_digit(<uint8_t>p[i[0]])
+    low = hex_digit(<uint8_t>p[i[0] + 1])
     if high < 0 or low < 0:
         return c
     i[0] += 2
