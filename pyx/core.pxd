@@ -420,7 +420,7 @@ ctypedef struct Req:
     int64_t file_at
     int64_t file_left
     int64_t file_mtime
-    uint64_t started        # ns, only with access logs
+    uint64_t started        # ns: when the turn of the loop began that read its head
     uint64_t sent           # body bytes
     uint8_t address[16]     # of the peer, as in Conn
     Param params[PARAMS_MAX]
@@ -559,6 +559,7 @@ ctypedef struct Worker:
     int epfd
     Watch wake              # eventfd: commands wait
     uint64_t now            # ms, monotonic, of this turn of the loop
+    uint64_t now_ns         # the same in ns
     Wheel wheel
     char *scratch           # input is read here
     size_t scratch_size

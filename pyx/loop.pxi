@@ -47,7 +47,8 @@ cdef void poller_wait(Worker *w, epoll_event *events, int timeout) noexcept nogi
     cdef int i
     cdef int n = sys_epoll_wait(w.epfd, events, POLL_EVENTS, timeout)
     cdef Watch *x
-    w.now = clock_ms()
+    w.now_ns = clock_ns()
+    w.now = w.now_ns // 1000000
     for i in range(n):
         x = <Watch *>events[i].data.ptr
         x.on_event(w, x, events[i].events)

@@ -43,8 +43,7 @@ cdef inline void req_open(Worker *w, Req *r, Conn *c) noexcept nogil:
     r.file = -1
     r.sent = 0
     memcpy(r.address, c.address, sizeof(r.address))
-    if w.server.access_log:
-        r.started = clock_ns()
+    r.started = w.now_ns
     w.count.requests += 1
 
 
