@@ -155,6 +155,10 @@ class Supervisor:
 
     def reload(self):
         """All workers load the new code beside the old; only if all can, all switch."""
+        late = self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER)  # an earlier reload may have hung
+        if late:
+            self.say_failed(self.names(late))
+            return
         self.command("prepare")
         late = self.wait_for(lambda phase: phase in ("prepared", "refused"), RELOAD_ANSWER)
         if self.stopping():
@@ -165,14 +169,20 @@ class Supervisor:
             self.engine.log("info", "reloaded: new requests go to the new code")
             self.watch_files()
             return
-        if late:
-            names = ", ".join(f"worker {i}" for i in late)
-            reason = f"{names} did not answer within {RELOAD_ANSWER:g} s"
-        else:
-            reason = self.first_message("refused")
+        reason = self.names(late) if late else self.first_message("refused")
         self.command("drop")
         self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER if not late else 0)
-        self.engine.log("error", f"reload failed, the old code goes on: {reason}")
+        self.say_failed(reason)
+
+    @staticmethod
+    def names(late):
+        """Which workers did not answer in time."""
+        return f"{', '.join(f'worker {i}' for i in late)} did not answer within {RELOAD_ANSWER:g} s"
+
+    def say_failed(self, reason):
+        """Log that the reload changed nothing, unless the server ends anyway."""
+        if not self.stopping():
+            self.engine.log("error", f"reload failed, the old code goes on: {reason}")
 
     def watch(self):
         """Reload when a file of the application changes."""

@@ -52,7 +52,8 @@ cdef void conn_close(Worker *w, Conn *c) noexcept nogil:
         w.out.n = 0
     timer_cancel(&w.wheel, &c.timer)
     c.proto.on_close(w, c)
-    close(c.watch.fd)               # also leaves the poller: nothing duplicates the descriptor
+    poller_remove(w, &c.watch)      # close() is not enough: a child of os.execute may hold a duplicate until its exec
+    close(c.watch.fd)
     buf_free(&c.spill)
     buf_free(&c.out)
     conn_unlink(w, c)
@@ -241,10 +242,18 @@ cdef void conn_sent(Worker *w, Conn *c) noexcept nogil:
     c.out_at = 0
     c.flags &= ~<uint32_t>CONN_BLOCKED
     if c.proto.takes_input(c):
-        timer_set(&w.wheel, &c.timer, w.now + w.server.limits.idle_timeout)
+        if c.req == NULL:
+            conn_idle(w, c)
         conn_resume(w, c)
     else:
         poller_modify(w, &c.watch, 0)
+
+
+cdef inline void conn_idle(Worker *w, Conn *c) noexcept nogil:
+    """Between two requests: the next one has its time, but a worker that ends does not wait for it."""
+    if unlikely(w.draining and c.spill.n == 0):
+        c.flags |= CONN_CLOSING | CONN_LINGER
+    timer_set(&w.wheel, &c.timer, w.now + w.server.limits.idle_timeout)
 
 
 cdef void conn_keep_rest(Worker *w, Conn *c, const char *p, size_t n, ptrdiff_t sent) noexcept nogil:

@@ -61,9 +61,9 @@ cdef inline void http1_wait(Worker *w, Conn *c, char *rest, size_t n, bint parti
     if unlikely(partial):
         if not c.flags & CONN_PARTIAL:      # counted from the first byte, not from the last
             c.flags |= CONN_PARTIAL
-            timer_set(&w.wheel, &c.timer, w.now + limits.header_timeout)
+            timer_set(&w.wheel, &c.timer, w.now + (DRAIN_GRACE if w.draining else limits.header_timeout))
     elif n == 0:
-        timer_set(&w.wheel, &c.timer, w.now + limits.idle_timeout)
+        conn_idle(w, c)
 
 
 cdef ptrdiff_t http1_request(Worker *w, Conn *c, char *p, size_t n) noexcept nogil:
@@ -107,6 +107,7 @@ cdef inline size_t http1_begin_body(Worker *w, Conn *c, Req *r, char *p, size_t 
         http1_refuse_body(w, r, 413)
         return 0
     memset(&r.chunk, 0, sizeof(r.chunk))
+    http1_set_body_deadline(w, c)
     if r.head.flags & HEAD_EXPECT_CONTINUE and n == 0:
         if r.sink == SINK_DISCARD:              # a final answer instead of "go on": the body never comes
             r.flags &= ~<uint32_t>REQ_KEEP_ALIVE
@@ -121,15 +122,26 @@ cdef inline size_t http1_begin_body(Worker *w, Conn *c, Req *r, char *p, size_t 
 
 
 cdef void http1_want_body(Worker *w, Req *r) noexcept nogil:
-    """The body is wanted now: tell a client that asked (RFC 9110 section 10.1.1), and set its deadline."""
+    """The body is wanted now. A handler that takes part after part of a read does not move the deadline with each:
+    bytes that trickle in are no progress."""
     cdef Conn *c = r.conn
-    if r.flags & REQ_CONTINUE:
-        r.flags &= ~<uint32_t>REQ_CONTINUE
-        conn_write(w, c, CONTINUE, CONTINUE_LEN)
+    if http1_continue(w, r) != OK or c.flags & CONN_MORE:
+        return
+    http1_set_body_deadline(w, c)
+    conn_resume(w, c)
+
+
+cdef inline void http1_set_body_deadline(Worker *w, Conn *c) noexcept nogil:
     c.progress = 0
     timer_set(&w.wheel, &c.timer, w.now + w.server.limits.body_timeout)
-    if not c.flags & CONN_MORE:
-        conn_resume(w, c)
+
+
+cdef inline int http1_continue(Worker *w, Req *r) noexcept nogil:
+    """Tell a client that asked whether it should send the body (RFC 9110 section 10.1.1)."""
+    if likely(not r.flags & REQ_CONTINUE):
+        return OK
+    r.flags &= ~<uint32_t>REQ_CONTINUE
+    return conn_write(w, r.conn, CONTINUE, CONTINUE_LEN)
 
 
 cdef size_t http1_body(Worker *w, Conn *c, Req *r, char *p, size_t n) noexcept nogil:
@@ -154,7 +166,9 @@ cdef size_t http1_body(Worker *w, Conn *c, Req *r, char *p, size_t n) noexcept n
 
 
 cdef inline bint http1_wants_body(Req *r) noexcept nogil:
-    return not r.flags & REQ_BODY_DONE and (r.sink != SINK_STREAM or r.flags & REQ_READING)
+    if r.flags & REQ_BODY_DONE:
+        return False
+    return r.flags & REQ_READING if r.sink == SINK_STREAM else not r.flags & REQ_HEAD_SENT
 
 
 cdef void req_retain_or_close(Worker *w, Req *r) noexcept nogil:
@@ -354,6 +368,8 @@ cdef int http1_reply_head(Worker *w, Req *r, int64_t length) noexcept nogil:
     cdef char *p
     if w.out.n > OUT_BATCH:
         conn_flush(w, c)
+    if length < 0:                          # the handler may go on reading, after its answer has begun
+        http1_continue(w, r)
     if c.flags & CONN_DEAD:
         return ERR_CLOSED
     b = http1_out(w, c)
@@ -427,13 +443,14 @@ cdef void http1_reply_end(Worker *w, Req *r) noexcept nogil:
     if likely(c.flags & CONN_MORE):
         return
     if not c.flags & (CONN_BLOCKED | CONN_CLOSING):
-        timer_set(&w.wheel, &c.timer, w.now + w.server.limits.idle_timeout)
+        conn_idle(w, c)
         conn_resume(w, c)
     conn_touch(w, c)
 
 
 cdef void http1_abort(Worker *w, Req *r) noexcept nogil:
     """Part of the answer is out and the rest will not come: a reset keeps the client from taking it for whole."""
-    if r.conn != NULL:
-        conn_flush(w, r.conn)
-        conn_reset(w, r.conn)
+    cdef Conn *c = r.conn
+    if c != NULL:
+        conn_flush(w, c)
+        conn_reset(w, c)

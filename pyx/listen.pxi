@@ -17,6 +17,11 @@ cdef int listener_open(Worker *w, Listener *x, int fd, uint8_t flags) noexcept n
     return listener_watch(w, x)
 
 
+cdef inline bint listener_is_open(Listener *x) noexcept nogil:
+    """False before the worker was told to serve."""
+    return x.proto != NULL
+
+
 cdef int listener_watch(Worker *w, Listener *x) noexcept nogil:
     cdef uint32_t events = EPOLLIN
     if x.flags & LISTENER_SHARED:
@@ -29,7 +34,7 @@ cdef void listener_close(Worker *w, Listener *x) noexcept nogil:
     if x.watch.fd < 0:
         return
     timer_cancel(&w.wheel, &x.retry)
-    if not x.flags & LISTENER_SHARED:
+    if listener_is_open(x) and not x.flags & LISTENER_SHARED:
         while listener_accept(w, x) == OK:
             pass
     if not x.flags & LISTENER_PAUSED:
@@ -54,6 +59,7 @@ cdef int listener_accept(Worker *w, Listener *x) noexcept nogil:
     cdef int fd
     if w.nconns >= w.server.limits.connections:
         listener_pause(w, x)
+        listener_pass_on(w, x)
         return PENDING
     fd = accept4(x.watch.fd, <sockaddr *>&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
     if fd < 0:
@@ -79,6 +85,25 @@ cdef void listener_pause(Worker *w, Listener *x) noexcept nogil:
         x.flags |= LISTENER_PAUSED
         w.paused += 1
         poller_remove(w, &x.watch)
+
+
+cdef void listener_pass_on(Worker *w, Listener *x) noexcept nogil:
+    """This worker was woken for a connection that it does not take: have the others look."""
+    cdef uint32_t i
+    if x.flags & LISTENER_SHARED:
+        for i in range(w.server.nworkers):
+            if &w.server.workers[i] != w:
+                eventfd_signal(w.server.workers[i].wake.fd)
+
+
+cdef void listeners_look(Worker *w) noexcept nogil:
+    """Another worker has passed on a connection of a shared listener."""
+    cdef uint32_t i
+    cdef Listener *x
+    for i in range(w.nlisteners):
+        x = &w.listeners[i]
+        if listener_is_open(x) and x.watch.fd >= 0 and x.flags & LISTENER_SHARED and not x.flags & LISTENER_PAUSED:
+            listener_on_event(w, &x.watch, EPOLLIN)
 
 
 cdef void listener_on_retry(Worker *w, Timer *t) noexcept nogil:

@@ -105,9 +105,11 @@ cdef void l_route_options(lua_State *L, Route *route) noexcept nogil:
         if lua_type(L, -2) == LUA_TSTRING and span_equal(l_check_span(L, -2), b"body", 4):
             route.stream_body = l_option_body(L)
         elif lua_type(L, -2) == LUA_TSTRING and span_equal(l_check_span(L, -2), b"max_body", 8):
-            if lua_type(L, -1) != LUA_TNUMBER or lua_tonumber(L, -1) < 0:
+            if lua_type(L, -1) != LUA_TNUMBER or not lua_tonumber(L, -1) >= 0:
                 luaL_error(L, b"%s: max_body: expected a number of bytes", lua_tostring_z(L, 2))
-            route.max_body = <int64_t>lua_tonumber(L, -1)
+            route.max_body = INT64_MAX
+            if lua_tonumber(L, -1) < <double>INT64_MAX:
+                route.max_body = <int64_t>lua_tonumber(L, -1)
         else:
             luaL_error(L, b"%s: unknown route option (there are: body, max_body)", lua_tostring_z(L, 2))
         lua_pop(L, 1)
@@ -128,8 +130,11 @@ cdef int l_core_mount(lua_State *L) noexcept nogil:
     cdef State *s = l_state(L)
     cdef Span prefix = l_check_span(L, 1)
     cdef const char *dir = luaL_checklstring(L, 2, NULL)
+    cdef Coro *co = worker_self().running
     cdef Mount m
     cdef Mount *grown
+    if co == NULL or co.role != ROLE_LOAD:      # requests point into the list
+        return luaL_error(L, b"directories can only be added while the script loads")
     m.dirfd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     if m.dirfd < 0:
         lua_pushnil(L)

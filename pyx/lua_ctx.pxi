@@ -3,7 +3,7 @@
 #   ctx             userdata {Req *}, with a metatable of its own: __index = methods, __newindex = l_ctx_assign
 #   methods         table of closures over ctx, made when first asked for (l_ctx_method), and of the user's own fields
 # This file has the functions that read the request; lua_reply.pxi has those that make the response.
-# Invariant: everything goes through ctx_req, which refuses a ctx whose request is over.
+# Invariant: everything goes through ctx_req or ctx_serving, which refuse a ctx whose request is over.
 
 cdef char CTX_KEY               # methods[&CTX_KEY] is the ctx; absent in heart.v1.context
 
@@ -127,12 +127,19 @@ cdef inline Req *ctx_req(lua_State *L) noexcept nogil:
     """The request of the ctx that this closure belongs to, or of the running coroutine."""
     cdef Ctx *x = <Ctx *>lua_touserdata(L, lua_upvalueindex(1))
     cdef Coro *co
-    if unlikely(x == NULL):
-        co = worker_self().running
-        if co == NULL or co.req == NULL:
-            luaL_error(L, b"heart.v1.context: no request is served here")
-        return co.req
-    if unlikely(x.req == NULL):
+    if likely(x != NULL):
+        return ctx_serving(L, x)
+    co = worker_self().running
+    if co == NULL or co.req == NULL:
+        luaL_error(L, b"heart.v1.context: no request is served here")
+    return co.req
+
+
+cdef inline Req *ctx_serving(lua_State *L, Ctx *x) noexcept nogil:
+    """The request of a ctx, which must be served by the running coroutine: a ctx that somebody kept may be bound to
+    another client's request by now."""
+    cdef Coro *co = worker_self().running
+    if unlikely(x == NULL or x.req == NULL or co == NULL or co.ctx != x):
         luaL_error(L, b"ctx was used after its request had ended")
     return x.req
 

@@ -19,7 +19,7 @@ cdef inline bint l_is_status(lua_State *L, int index) noexcept nogil:
     if lua_type(L, index) != LUA_TNUMBER or lua_type(L, index + 1) <= LUA_TNIL:
         return False
     v = lua_tonumber(L, index)
-    return v == <int>v and 100 <= v <= 599
+    return 100 <= v <= 599 and v == <int>v
 
 
 cdef inline int lua_reply(Worker *w, Coro *co, Req *r) noexcept nogil:
@@ -309,15 +309,15 @@ cdef bint cookie_attribute_known(Span key) noexcept nogil:
 
 
 cdef void cookie_put(lua_State *L, Req *r, Span name, Span value) noexcept nogil:
-    """Append a Set-Cookie line; attributes from the table at index 3, or nil there."""
-    cdef Buf *b = &r.fields
-    cdef size_t start = b.n
+    """Append a Set-Cookie line; attributes from the table at index 3, or nil there. The line is made elsewhere first:
+    an error must not leave half of one."""
+    cdef Buf *b = &worker_self().scratch_text
+    b.n = 0
     cookie_add(b, b"Set-Cookie: ", 12, name)
     cookie_add(b, b"=", 1, value)
     if not cookie_put_text(L, b, b"path", b"; Path=", 7, Span(b"/", 1)) or \
             not cookie_put_text(L, b, b"domain", b"; Domain=", 9, Span(NULL, 0)) or \
             not cookie_put_same_site(L, b):
-        b.n = start
         luaL_argerror(L, 3, b"path and domain are strings without control characters or ';', "
                             b"sameSite is \"Strict\", \"Lax\", \"None\" or false")
     cookie_put_times(L, b)
@@ -326,6 +326,7 @@ cdef void cookie_put(lua_State *L, Req *r, Span name, Span value) noexcept nogil
     if l_flag(L, b"httpOnly"):
         buf_append(b, b"; HttpOnly", 10)
     buf_append(b, b"\r\n", 2)
+    buf_append(&r.fields, b.p, b.n)
 
 
 cdef void cookie_add(Buf *b, const char *label, size_t n, Span value) noexcept nogil:
@@ -334,10 +335,12 @@ cdef void cookie_add(Buf *b, const char *label, size_t n, Span value) noexcept n
 
 
 cdef bint l_attribute(lua_State *L, const char *key) noexcept nogil:
-    """Push an attribute of the table at index 3. False, and nothing is pushed: there is none."""
+    """Push an attribute of the table at index 3. False, and nothing is pushed: there is none. Metamethods, which
+    could call ctx functions meanwhile, are not run."""
     if lua_type(L, 3) != LUA_TTABLE:
         return False
-    lua_getfield(L, 3, key)
+    lua_pushstring(L, key)
+    lua_rawget(L, 3)
     if lua_isnil(L, -1):
         lua_pop(L, 1)
         return False
@@ -458,9 +461,8 @@ cdef int l_ctx_clear_cookies(lua_State *L) noexcept nogil:
 cdef int l_stream_begin(lua_State *L) noexcept nogil:
     """begin(ctx): send the head; the body comes part by part."""
     cdef Ctx *x = <Ctx *>lua_touserdata(L, 1)
-    cdef Req *r = x.req if x != NULL else NULL
-    if r == NULL:
-        return luaL_error(L, b"ctx was used after its request had ended")
+    cdef Req *r = ctx_serving(L, x)
+    x.shared = 1                            # `write` may be kept
     if r.flags & REQ_HEAD_SENT:
         return luaL_error(L, b"the response is being streamed already")
     if r.conn != NULL:
@@ -473,12 +475,9 @@ cdef int l_stream_begin(lua_State *L) noexcept nogil:
 cdef int l_stream_write(lua_State *L) noexcept nogil:
     """write(ctx, s) → true, or nil, "closed"; raises when called again after that. Waits while the client has not
     taken what was written before."""
-    cdef Ctx *x = <Ctx *>lua_touserdata(L, 1)
     cdef Worker *w = worker_self()
-    cdef Req *r = x.req if x != NULL else NULL
+    cdef Req *r = ctx_serving(L, <Ctx *>lua_touserdata(L, 1))
     cdef Span part = l_check_span(L, 2)
-    if r == NULL:
-        return luaL_error(L, b"write was used after its request had ended")
     if r.conn == NULL or r.proto.reply_body(w, r, part.p, part.n) != OK:
         if r.flags & REQ_TOLD_CLOSED:       # a loop that does not look at the result must end, too
             return luaL_error(L, b"write: the client has closed the connection")

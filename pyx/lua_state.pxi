@@ -196,9 +196,27 @@ cdef void states_settle(Worker *w) noexcept nogil:
 cdef void state_on_grace(Worker *w, Timer *t) noexcept nogil:
     """The grace of a retired state is over: its requests end without an answer, its tasks stop."""
     cdef State *s = <State *>(<char *>t - <size_t>&(<State *>NULL).grace)
+    state_hand_over(w, s)
     if s.holders > s.tasks:
         log_z(w, LEVEL_WARN, b"reload: requests of the old code took longer than --reload-grace and were ended")
     state_abandon(w, s)
+
+
+cdef void state_hand_over(Worker *w, State *s) noexcept nogil:
+    """Files on their way need no code any more: the state in service holds them from now on."""
+    cdef Req *r = s.requests
+    cdef Req *after
+    while r != NULL:
+        after = r.next
+        if r.source == SOURCE_FILE:
+            req_unlist(r)
+            r.route = NULL
+            r.mount = NULL
+            r.state = w.state
+            r.state.holders += 1
+            s.holders -= 1
+            req_list(r)
+        r = after
 
 
 cdef void state_abandon(Worker *w, State *s) noexcept nogil:
@@ -210,14 +228,11 @@ cdef void state_abandon(Worker *w, State *s) noexcept nogil:
         if r == NULL:
             state_release_role(s, co.role)
         coro_drop(w, co)
-        if r == NULL:
-            continue
-        r.coro = NULL
-        r.flags &= ~<uint32_t>REQ_HELD
-        if r.conn != NULL:
-            conn_reset(w, r.conn)       # closes the request through on_close
-        else:
-            req_close(w, r)
+        if r != NULL:
+            r.coro = NULL
+            req_cancel(w, r)
+    while s.requests != NULL:           # whose bodies still arrive
+        req_cancel(w, s.requests)
 
 
 cdef void state_close(Worker *w, State *s) noexcept nogil:

@@ -74,6 +74,15 @@ cdef void req_close(Worker *w, Req *r) noexcept nogil:
     req_recycle(w, r)
 
 
+cdef void req_cancel(Worker *w, Req *r) noexcept nogil:
+    """End a suspended request, whose coroutine is gone, without an answer."""
+    r.flags &= ~<uint32_t>REQ_HELD
+    if r.conn != NULL:
+        conn_reset(w, r.conn)           # closes the request through on_close
+    else:
+        req_close(w, r)
+
+
 cdef void req_list(Req *r) noexcept nogil:
     """Suspended requests are known to their state, so that it can end them."""
     r.flags |= REQ_LISTED
@@ -98,16 +107,15 @@ cdef int req_retain(Worker *w, Req *r) noexcept nogil:
     """Copy the head, and a body that lies in the scratch buffer, into memory of the request's own."""
     cdef size_t fields = r.head.nheaders * sizeof(Header)
     cdef char *p
+    if r.body.n and r.body_buf.n == 0:      # also when the head came earlier and was copied then
+        if buf_append(&r.body_buf, r.body.p, r.body.n) != OK:
+            return ERR_MEMORY
+        r.body = buf_span(&r.body_buf)
     if r.flags & REQ_RETAINED:
         return OK
     p = <char *>malloc(fields + r.head.size)
     if p == NULL:
         return ERR_MEMORY
-    if r.body.n and r.body_buf.n == 0:
-        if buf_append(&r.body_buf, r.body.p, r.body.n) != OK:
-            free(p)
-            return ERR_MEMORY
-        r.body = buf_span(&r.body_buf)
     memcpy(p, r.head.headers, fields)
     memcpy(p + fields, r.head.base, r.head.size)
     r.copy = p

@@ -134,6 +134,8 @@ cdef void worker_command(Worker *w) noexcept nogil:
         worker_answer(w, PHASE_SERVING)
     elif command == COMMAND_DRAIN:
         worker_drain(w)
+    else:
+        listeners_look(w)
 
 
 cdef void worker_serve(Worker *w) noexcept nogil:
@@ -234,7 +236,7 @@ cdef void worker_drain(Worker *w) noexcept nogil:
         after = c.after
         conn_stop(w, c)
         c = after
-    if w.state != NULL and w.state.on_stop != LUA_NOREF and load_acquire(&w.phase, __ATOMIC_ACQUIRE) == PHASE_SERVING:
+    if w.state != NULL and w.state.on_stop != LUA_NOREF and listener_is_open(&w.listeners[0]):
         lua_spawn(w, w.state, w.state.on_stop, ROLE_STOP)
 
 

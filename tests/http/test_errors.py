@@ -114,3 +114,26 @@ def test_errors_do_not_leak_memory(server):
     for _ in range(3):
         wave()
     assert server.rss() - before < 3 << 20
+
+
+def test_nothing_of_the_failed_answer_is_sent(serve):
+    """Headers, cookies and the status that the handler had set before it failed."""
+    server = serve("""
+        require("heart.v1").get("/", function(ctx)
+          ctx.set("X-Secret", "1")
+          ctx.cookies("a", "b")
+          ctx.status(201).html("")
+          error("after all that")
+        end)
+    """)
+    response = server.get()
+    assert (response.status, response["x-secret"], response["set-cookie"]) == (500, None, None)
+    assert response["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_exit_in_a_handler_ends_the_process_at_once(serve):
+    """os.exit is part of the standard library; it must not hang on threads that are still running."""
+    server = serve('require("heart.v1").get("/", function() os.exit(3) end)', workers=2)
+    with server.connect() as client:
+        client.request()
+        assert server.wait() == 3

@@ -99,6 +99,25 @@ def test_streamed_body_has_no_limit_of_its_own(small):
     assert small.post("/stream", b"x" * (1 << 20)).text == str(1 << 20)
 
 
+@pytest.mark.parametrize("options", ["max_body = 10", 'max_body = 10, body = "stream"'])
+def test_route_may_have_a_limit_of_its_own(serve, options):
+    """Lower or higher than the server's, for both kinds of body."""
+    server = serve(f"""
+        local app = require("heart.v1")
+        local function length(ctx)
+          local n = 0
+          for chunk in ctx.reader() do n = n + #chunk end
+          return n
+        end
+        app.post("/low", {{ {options} }}, length)
+        app.post("/high", {{ {options.replace("10", "8388608")} }}, length)
+    """)
+    assert server.post("/low", b"x" * 10).text == "10"
+    assert server.post("/low", b"x" * 11).status == 413
+    assert server.post("/high", b"x" * 8388608).text == "8388608"
+    assert server.post("/high", b"x" * 8388609).status == 413
+
+
 def test_client_sees_the_refusal_while_it_still_sends(small):
     """RFC 9112 section 9.6: a lingering close; a plain close would reset the connection and lose the 413."""
     for _ in range(5):

@@ -15,6 +15,7 @@ app.options("/options", function(ctx) return "own options" end)
 app.post("/item/:id", function(ctx) return "posted" end)
 app.delete("/item/:id", function(ctx) return "deleted" end)
 app.get("/json", function(ctx) return ctx.json({ a = 1 }) end)
+app.any("/every", function(ctx) return ctx.method() end)
 app.get("/stream", function(ctx) return ctx.stream(function(write) write("abc") end) end)
 """
 
@@ -113,6 +114,11 @@ def test_unknown_method_is_501(server, method):
     """RFC 9110 section 9.1: methods are case-sensitive; one that no route knows is not implemented."""
     assert server.fetch(method, "/get").status in (501, 405)
     assert server.fetch(method, "/get").body != b"0123456789"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "PROPFIND"])
+def test_route_for_any_method_gets_all(server, method):
+    assert server.fetch(method, "/every").text == method
 
 
 def test_connect_is_not_served(server):

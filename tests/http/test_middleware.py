@@ -93,6 +93,15 @@ def test_onerror_answers_failed_handlers(server):
     assert (response.status, response.text) == (409, "conflict")
 
 
+def test_onerror_may_yield(serve):
+    server = serve("""
+        local app = require("heart.v1")
+        app.get("/", function(ctx) error("first") end)
+        app.onerror(function(ctx, err) app.sleep(0.02) return 503, "later" end)
+    """)
+    assert (server.get().status, server.get().text) == (503, "later")
+
+
 def test_onerror_that_fails_is_a_plain_500(serve):
     server = serve("""
         local app = require("heart.v1")

@@ -24,6 +24,7 @@ app.get("/nothing", function(ctx) end)
 app.get("/own-status", function(ctx) ctx.status(202) return 203, "explicit" end)
 app.get("/stream", function(ctx) ctx.status(201) return ctx.stream(function(write) write("streamed") end) end)
 app.get("/not-modified", function(ctx) return 304, "" end)
+app.get("/list", function(ctx) return 200, "x", { ["Set-Cookie"] = { "a=1", "b=2" } } end)
 app.get("/big", function(ctx) return 200, string.rep("x", 300000), { ["X-Big"] = "1" } end)
 """
 
@@ -70,6 +71,7 @@ def test_headers_table_reaches_the_client(server):
     assert (response["x-pot"], response["content-type"], response["x-number"]) == ("yes", "text/tea", "7")
     assert server.get("/json")["content-type"].startswith("application/json")
     assert server.get("/big")["x-big"] == "1"
+    assert server.get("/list").all("set-cookie") == ["a=1", "b=2"]
 
 
 def test_status_does_not_leak_into_the_next_request(server):

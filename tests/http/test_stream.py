@@ -238,3 +238,55 @@ def test_writer_learns_that_the_client_left(serve):
         client.exactly(20000)
         client.reset()
     wait_until(lambda: server.get("/ended").text == "closed", "the stream ends")
+
+
+def test_writer_kept_after_its_stream_raises(serve):
+    """It must never write into somebody else's response."""
+    server = serve("""
+        local app = require("heart.v1")
+        local kept
+        app.get("/keep", function(ctx) return ctx.stream(function(write) kept = write write("a") end) end)
+        app.get("/use", function(ctx) return tostring(pcall(kept, "evil")) end)
+        app.get("/use-in-stream", function(ctx)
+          return ctx.stream(function(write) write(tostring(pcall(kept, "evil"))) end)
+        end)
+    """)
+    with server.connect() as client:
+        assert client.fetch(target="/keep").text == "a"
+        assert client.fetch(target="/use").text == "false"
+        assert client.fetch(target="/use-in-stream").text == "false"
+
+
+def test_reader_kept_after_its_request_gives_nothing(serve):
+    server = serve("""
+        local app = require("heart.v1")
+        local kept
+        app.post("/keep", { body = "stream" }, function(ctx) kept = ctx.reader() return kept() end)
+        app.post("/use", { body = "stream" }, function(ctx)
+          local ok, part = pcall(kept)
+          return ok and part or "refused"
+        end)
+    """)
+    assert server.post("/keep", b"first").text == "first"
+    assert server.post("/use", b"second").text == "refused"
+
+
+def test_second_stream_and_late_headers_are_errors(serve):
+    """The head is sent once."""
+    server = serve("""
+        local app = require("heart.v1")
+        local function tried(f, ...)
+          return tostring((pcall(f, ...)))
+        end
+        app.get("/", function(ctx)
+          return ctx.stream(function(write)
+            write(tried(ctx.stream, function() end))
+            write(tried(ctx.set, "X-Late", "1"))
+            write(tried(ctx.status, 404))
+            write(tried(ctx.cookies, "a", "b"))
+          end)
+        end)
+    """)
+    response = server.get()
+    assert (response.status, response.text) == (200, "false" * 4)
+    assert response["x-late"] is None

@@ -1,6 +1,7 @@
 """Random clients of every bad habit at once: valid answers stay right, and nothing is left behind."""
 
 import random
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -127,7 +128,7 @@ def traffic(server, seed, seconds, failures):
             return
 
 
-def stress(seconds, clients, seed, *args):
+def stress(seconds, clients, seed, *args, reloads=False):
     """Traffic of `clients` threads; the failures, after the server was seen to be whole again."""
     failures = []
     with Server(APP, "--log-level", "off", *args, workers=2, files={"public/data.bin": FILE}) as server:
@@ -135,20 +136,23 @@ def stress(seconds, clients, seed, *args):
         threads = [threading.Thread(target=traffic, args=(server, seed + i, seconds, failures)) for i in range(clients)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.1)
+            if reloads:
+                server.signal(signal.SIGHUP)
         assert server.get("/n/7").text == "7", server.tail()
         wait_until(lambda: server.fds() <= before, "all descriptors are closed")
     return failures
 
 
-@pytest.mark.parametrize("args", [[], ["--lua-memory", "32M"]], ids=["default", "lua-memory"])
-def test_random_traffic_is_answered_rightly(args):
-    assert stress(3, 8, 1, *args) == []
+@pytest.mark.parametrize("reloads", [False, True], ids=["", "reloads"])
+@pytest.mark.parametrize("args", [[], ["--lua-memory", "32M"]], ids=["", "memory"])
+def test_random_traffic_is_answered_rightly(args, reloads):
+    assert stress(2, 8, 1, *args, reloads=reloads) == []
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_long_random_traffic_is_answered_rightly():
     for seed in range(100, 1000, 100):
-        assert stress(20, 16, seed) == []
+        assert stress(20, 16, seed, reloads=True) == []

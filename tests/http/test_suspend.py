@@ -234,6 +234,28 @@ def test_context_kept_after_its_request_raises(serve):
     assert server.get("/use").text == "refused"
 
 
+def test_context_kept_by_a_request_that_ended_sees_no_other(serve):
+    """Its coroutine, and with it the ctx, serves a third request that is suspended when the kept one is used."""
+    server = serve("""
+        local app = require("heart.v1")
+        local kept
+        app.get("/keep", function(ctx) kept = ctx return "kept" end)
+        app.get("/secret", function(ctx) app.sleep(0.2) return "mine " .. ctx.queryParam("q") end)
+        app.get("/use", function(ctx)
+          local ok, value = pcall(kept.queryParam, "q")
+          pcall(kept.status, 418)
+          return ok and "leaked " .. value or "refused"
+        end)
+    """)
+    with server.connect() as victim, server.connect() as other:
+        assert victim.fetch(target="/keep").text == "kept"
+        victim.request(target="/secret?q=secret")
+        time.sleep(0.05)
+        assert other.fetch(target="/use").text == "refused"
+        response = victim.response()
+        assert (response.status, response.text) == (200, "mine secret")
+
+
 def test_client_that_leaves_frees_a_sleeping_handler(server):
     before = server.fds()
     clients = [server.connect() for _ in range(20)]

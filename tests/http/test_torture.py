@@ -8,7 +8,8 @@ import threading
 import time
 
 import pytest
-from heart_server import PATIENCE, SANITIZED, wait_until
+from heart_server import PATIENCE, SANITIZED, Client, Server, free_port, wait_until
+from nightly.mix import APP, FILES, Mix
 
 SPIN = """
 local app = require("heart.v1")
@@ -136,6 +137,22 @@ def test_ctx_of_another_request_cannot_wait_or_write(serve, use):
         assert owner.response().text in ("kept", "ab")
 
 
+def test_body_read_apart_from_its_head_survives_a_wait(serve):
+    """It must not stay in the buffer that the next connection's input is read into."""
+    server = serve("""
+        local app = require("heart.v1")
+        app.post("/", function(ctx) app.sleep(0.2) return ctx.bytes() end)
+        app.get("/", function() return "" end)
+    """)
+    with server.connect() as client, server.connect() as other:
+        client.request("POST", "/", [("Content-Length", "6")])
+        time.sleep(0.05)
+        client.send(b"secret")
+        time.sleep(0.05)
+        other.fetch()
+        assert client.response().text == "secret"
+
+
 # ---- Reload ------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +255,27 @@ def test_stop_event_is_not_lost_when_the_signals_come_together(serve, tmp_path):
         assert server.wait() == 0
         starts = (tmp_path / "start").stat().st_size
         assert (tmp_path / "stop").stat().st_size == starts
+
+
+def test_end_while_loading_with_a_client_in_the_queue(serve):
+    """The socket listens before the script has run; nothing serves what waits there."""
+    port = free_port()
+    server = Server('require("heart.v1").sleep(1)', "--host", "127.0.0.1", "--port", port, listen=0)
+    with server:
+        client = wait_until(lambda: connected(port), "the socket listens")
+        client.request()
+        time.sleep(0.1)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert client.closed()
+        client.close()
+
+
+def connected(port):
+    try:
+        return Client(("127.0.0.1", port))
+    except ConnectionRefusedError:
+        return None
 
 
 # ---- Odd applications --------------------------------------------------------------------------------------
@@ -377,20 +415,49 @@ def test_body_that_trickles_into_a_stream_is_cut_off(serve):
         assert time.monotonic() - begin < 4
 
 
-def test_shared_socket_serves_up_to_the_limit_of_all_workers(serve, tmp_path):
-    """A worker that is full must pass on the connections that it was woken for."""
-    path = str(tmp_path / "s")
+@pytest.mark.parametrize("full", ["0", "1"])
+def test_full_worker_passes_on_what_it_was_woken_for(serve, tmp_path, full):
+    """Shared sockets wake one worker for each connection; if that one is full, another must take it."""
     server = serve(
-        'require("heart.v1").get("/", function() return "hello" end)',
+        'local core = require("heart.core") require("heart.v1").get("/", function() return core.worker end)',
         "--listen",
-        f"unix:{path}",
+        "127.0.0.1:0",
+        "--listen",
+        f"unix:{tmp_path}/s",
         "--max-connections",
         8,
         workers=2,
+        listen=2,
     )
-    for _ in range(60):
-        clients = [server.connect(timeout=3) for _ in range(8)]
-        for client in clients:
-            assert client.fetch().text == "hello"
-        for client in clients:
+    kept = []
+    while len(kept) < 4:
+        client = server.connect(0)
+        if client.fetch().text == full:
+            kept.append(client)
+        else:
             client.close()
+    for _ in range(4):
+        client = server.connect(1, timeout=3)
+        assert client.fetch().text != full
+        kept.append(client)
+    for client in kept:
+        client.close()
+    with server.connect(1, timeout=3) as client:
+        assert client.fetch().status == 200
+
+
+# ---- Everything at once ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reload", [False, True], ids=["steady", "reloading"])
+def test_random_mix_is_answered_to_the_byte(serve, reload):
+    """Ends with the descriptors it began with, and the drain at the end proves that nothing is held."""
+    server = serve(APP, "--reload-grace", 5, "--no-access-log", workers=2, files=FILES)
+    server.get("/hello")
+    before = server.fds()
+    mix = Mix(server, seed=20261121 + reload)
+    checked = mix.run(6, (lambda: server.signal(signal.SIGHUP)) if reload else None)
+    assert checked > (100 if SANITIZED else 500)
+    wait_until(lambda: server.fds() <= before, lambda: f"descriptors: {server.fds()}, were {before}")
+    server.signal(signal.SIGTERM)
+    assert server.wait(PATIENCE) == 0
