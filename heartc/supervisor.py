@@ -62,10 +62,10 @@ class Supervisor:
             _thread.start_new_thread(self.engine.run, (i,))
         if not self.start():
             return self.stop() if self.stopping() else 1
-        for address in self.wanted:
-            print(f"listening on {address.url()}", file=sys.stderr, flush=True)
         if self.settings.watch:
             self.watch()
+        for address in self.wanted:
+            print(f"listening on {address.url()}", file=sys.stderr, flush=True)
         while not self.stopping():
             if self.take(signal.SIGHUP) or (self.watcher is not None and self.watcher.changed()):
                 self.reload()

@@ -3,12 +3,12 @@ and exits with 0: a connection, request or coroutine that leaked would hold it."
 
 import random
 import signal
-import socket
+import subprocess
 import threading
 import time
 
 import pytest
-from heart_server import PATIENCE, SANITIZED, Client, Server, free_port, wait_until
+from heart_server import PATIENCE, SANITIZED, Client, free_port, heart_command, heart_environment, wait_until
 from nightly.mix import APP, FILES, Mix
 
 SPIN = """
@@ -257,18 +257,24 @@ def test_stop_event_is_not_lost_when_the_signals_come_together(serve, tmp_path):
         assert (tmp_path / "stop").stat().st_size == starts
 
 
-def test_end_while_loading_with_a_client_in_the_queue(serve):
+def test_end_while_loading_with_a_client_in_the_queue(tmp_path):
     """The socket listens before the script has run; nothing serves what waits there."""
     port = free_port()
-    server = Server('require("heart.v1").sleep(1)', "--host", "127.0.0.1", "--port", port, listen=0)
-    with server:
+    script = tmp_path / "main.lua"
+    script.write_text('require("heart.v1").sleep(1)')
+    command = [*heart_command(), "serve", str(script), "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, env=heart_environment(), stdout=subprocess.DEVNULL)
+    try:
         client = wait_until(lambda: connected(port), "the socket listens")
         client.request()
         time.sleep(0.1)
-        server.signal(signal.SIGTERM)
-        assert server.wait() == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
         assert client.closed()
         client.close()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def connected(port):
