@@ -83,6 +83,8 @@ class Supervisor:
         self.wakeup = readable
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, _frame: self.signals.append(number))
+            # Any thread may get the signal: blocked in workers, it would be blocked in the programs they start, too.
+            signal.siginterrupt(number, False)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     def wait(self, seconds):

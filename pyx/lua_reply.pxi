@@ -29,11 +29,15 @@ cdef inline int lua_reply(Worker *w, Coro *co, Req *r) noexcept nogil:
     cdef Span body = Span(NULL, 0)
     if unlikely(r.flags & REQ_HEAD_SENT):
         return OK
+    if likely(lua_type(L, 2) == LUA_TSTRING):
+        body.p = lua_tolstring(L, 2, &body.n)
+        req_reply(w, r, body)
+        return OK
     if unlikely(l_is_status(L, 2)):
         at = 3
         if lua_take_status(L, r) != OK:
             return ERR_LIMIT
-    if likely(lua_type(L, at) == LUA_TSTRING or lua_type(L, at) == LUA_TNUMBER):
+    if lua_type(L, at) == LUA_TSTRING or lua_type(L, at) == LUA_TNUMBER:
         body.p = lua_tolstring(L, at, &body.n)
     elif lua_touserdata(L, at) == &FILE_TAG and r.mount != NULL:
         req_reply_file(w, r)

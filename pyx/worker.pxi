@@ -3,13 +3,6 @@
 
 from libc.stdint cimport UINT64_MAX
 
-cdef extern from "signal.h" nogil:
-    ctypedef struct sigset_t:
-        pass
-    int sigfillset(sigset_t *set)
-    int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
-    enum: SIG_BLOCK
-
 cdef enum:
     SCRATCH_MIN = 65536         # bytes read at once, at least
     TUNE_INTERVAL = 1000        # ms between two looks at the size of the heap, while there is traffic
@@ -20,10 +13,7 @@ cdef enum:
 
 cdef void worker_run(Worker *w) noexcept nogil:
     """The thread: load the script, serve until told to end. Answers PHASE_LOADED or PHASE_FAILED first."""
-    cdef sigset_t all
     cdef epoll_event events[POLL_EVENTS]
-    sigfillset(&all)
-    pthread_sigmask(SIG_BLOCK, &all, NULL)
     worker_set_self(w)
     if worker_open(w) != OK:
         worker_say(w, Span(b"cannot start a worker: out of memory or descriptors", 51))

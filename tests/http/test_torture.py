@@ -357,6 +357,51 @@ def test_finalizers_that_fail_or_use_a_ctx_are_survived(serve):
     assert server.get("/collect").status == 200
 
 
+def test_memory_that_runs_out_in_odd_places_is_survived(serve):
+    """In a coroutine of the handler, in onerror, after a wait, while new code loads."""
+    code = """
+        local app = require("heart.v1")
+        local function hog()
+          local t = {}
+          for i = 1, 1e8 do t[i] = ("x"):rep(100) .. i end
+        end
+        app.get("/", function() return "%s" end)
+        app.get("/coroutine", function()
+          local ok, err = coroutine.resume(coroutine.create(function() app.sleep(0.001) hog() end))
+          return tostring(ok) .. " " .. tostring(err)
+        end)
+        app.get("/wrapped", function() coroutine.wrap(hog)() end)
+        app.get("/slept", function() app.sleep(0.001) hog() end)
+        app.get("/pcall", function() return tostring(pcall(hog)) end)
+        app.get("/stream", function(ctx)
+          return ctx.stream(function(write) write("x") app.sleep(0.001) hog() end)
+        end)
+        app.get("/cookies", function(ctx)
+          pcall(hog)
+          for i = 1, 1000 do ctx.cookies("c" .. i, "v", { path = "/" .. i }) end
+          return "set"
+        end)
+        app.onerror(function(ctx) if ctx.queryParam("again") ~= "" then hog() end return "handled" end)
+        %s
+    """
+    server = serve(code % ("old", ""), "--lua-memory", "3M", "--log-level", "off")
+    for _ in range(3):
+        for target in ("/coroutine", "/wrapped", "/slept", "/pcall", "/stream", "/cookies"):
+            for query in ("", "?again=1"):
+                try:
+                    assert server.get(target + query).status in (200, 500)
+                except (AssertionError, ConnectionError):
+                    assert target == "/stream"
+        assert server.get().text == "old"
+    server.write("main.lua", code % ("bad", "hog()"))
+    server.signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert server.get().text == "old"
+    server.write("main.lua", code % ("new", ""))
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: server.get().text == "new", "the new code serves")
+
+
 def test_children_of_handlers_do_not_disturb_connections(serve):
     """Between vfork and exec a child holds duplicates of all sockets: epoll goes on reporting closed ones."""
     server = serve(
@@ -391,6 +436,18 @@ def test_children_of_handlers_do_not_disturb_connections(serve):
         thread.join()
     assert server.alive()
     assert server.get().text == "hello"
+
+
+def test_children_of_handlers_can_be_ended_by_signals(serve):
+    """The signal mask of a thread is inherited by what it starts: blocked signals would make children immortal."""
+    server = serve("""
+        require("heart.v1").get("/:signal", function(ctx)
+          local pipe = io.popen("kill -" .. ctx.pathParam("signal") .. " $$; echo survived")
+          return pipe:read("*a")
+        end)
+    """)
+    for name in ("TERM", "HUP", "ALRM", "USR1"):
+        assert server.get(f"/{name}").text == ""
 
 
 # ---- Limits ------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 """The timing wheel for Python tests, on a clock that they set."""
 
 from libc.stdlib cimport calloc
-from libc.stddef cimport size_t
 
 include "c/lua.pxd"
 include "core.pxd"

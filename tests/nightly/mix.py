@@ -179,7 +179,10 @@ def random_request(rng):
             lambda: Request("GET", "/hello", body=b"hello", version="1.0", headers=["Connection: keep-alive"]),
             lambda: Request("GET", "/files/small.txt", body=FILES["files/small.txt"], sent=body[:1000]),
             lambda: Request(
-                "POST", "/form", body=b"a b", sent=b"x=1&name=a+b",
+                "POST",
+                "/form",
+                body=b"a b",
+                sent=b"x=1&name=a+b",
                 headers=["Content-Type: application/x-www-form-urlencoded"],
             ),
         )

@@ -6,7 +6,6 @@ import random
 import pytest
 import timer_native
 
-
 YEAR = 365 * 86400 * 1000
 STARTS = [0, 1, 63, 64, 4095, 4096, (1 << 24) - 1, 123_456_789, (1 << 36) - 5, 100 * YEAR]
 SPANS = [1, 5, 63, 64, 65, 1000, 4096, 60_000, 1 << 18, 1 << 24, 1 << 30, YEAR, 1 << 36]
