@@ -64,11 +64,16 @@ def need(command, package):
     """Path of `command`, or skip the test and name the Debian package (in CI: fail)."""
     path = shutil.which(command) or shutil.which(command, path="/usr/sbin:/sbin")
     if path is None:
-        message = f"{command} is missing: apt-get install {package}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(command, package)
     return path
+
+
+def missing(what, package):
+    """Skip the test, naming the Debian package that it needs; in CI it fails."""
+    message = f"{what} is missing: apt-get install {package}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def run(*args, timeout=PATIENCE, **more):

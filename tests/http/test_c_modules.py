@@ -4,14 +4,15 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from heart_server import Server, heart
+from heart_server import Server, heart, missing
 
 MODULES = {"lpeg": "lua-lpeg", "lfs": "lua-filesystem", "cjson": "lua-cjson"}
 
 
-def installed(name):
+def need_module(name):
     folders = Path("/usr/lib").glob("*/lua/5.1")
-    return any((folder / f"{name}.so").exists() for folder in folders)
+    if not any((folder / f"{name}.so").exists() for folder in folders):
+        missing(name, MODULES[name])
 
 
 @pytest.mark.parametrize(
@@ -23,8 +24,7 @@ def installed(name):
     ],
 )
 def test_c_module_loads_and_works(serve, module, code, text):
-    if not installed(module):
-        pytest.skip(f"{module} is missing: apt-get install {MODULES[module]}")
+    need_module(module)
     server = serve(
         f'local m = require("{module}") require("heart.v1").get("/", function(ctx) {code} end)',
         workers=2,
@@ -34,8 +34,7 @@ def test_c_module_loads_and_works(serve, module, code, text):
 
 
 def test_c_module_that_yields_through_a_metamethod_is_no_crash(serve):
-    if not installed("lpeg"):
-        pytest.skip("lpeg is missing: apt-get install lua-lpeg")
+    need_module("lpeg")
     server = serve("""
         local app, lpeg = require("heart.v1"), require("lpeg")
         app.get("/", function(ctx)

@@ -1,12 +1,12 @@
 """multipart/form-data bodies: RFC 7578, RFC 2046 section 5.1."""
 
 import http.server
-import shutil
 import subprocess
 import threading
 
 import pytest
 from forms_native import form, part_get, parts, query_get, unescape
+from heart_server import need
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -245,8 +245,7 @@ class Recorder(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def curl():
     """A function that runs curl with -F options and gives back what it sent."""
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+    need("curl", "curl")
     with http.server.HTTPServer(("127.0.0.1", 0), Recorder) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
