@@ -24,7 +24,7 @@ cdef enum Result:
     ERR_MISSING = -7
 
 
-# ---- Memory (mem.pxi, buf.pxi) ---------------------------------------------------------------------------
+# ---- Memory (mem.pxi) ------------------------------------------------------------------------------------
 
 # Bytes that somebody else owns.
 ctypedef struct Span:
@@ -55,7 +55,7 @@ ctypedef struct Slab:
 
 # ---- HTTP messages (http_parse.pxi, http_chunk.pxi): no socket, no Lua, no allocation ---------------------
 
-# RFC 9110 section 9 and RFC 5789. METHOD_OTHER is answered with 501 unless a route's handler list knows it.
+# RFC 9110 section 9 and RFC 5789. METHOD_OTHER and METHOD_CONNECT are answered with 501.
 cdef enum Method:
     METHOD_OTHER = 0
     METHOD_GET

@@ -111,7 +111,9 @@ cdef void l_route_options(lua_State *L, Route *route) noexcept nogil:
             if lua_tonumber(L, -1) < <double>INT64_MAX:
                 route.max_body = <int64_t>lua_tonumber(L, -1)
         else:
-            luaL_error(L, b"%s: unknown route option (there are: body, max_body)", lua_tostring_z(L, 2))
+            lua_pushvalue(L, -2)
+            luaL_error(L, b"%s: unknown route option %s (there are: body, max_body)", lua_tostring_z(L, 2),
+                       lua_tostring_z(L, -1))       # of a copy: lua_next is not done with the key
         lua_pop(L, 1)
 
 

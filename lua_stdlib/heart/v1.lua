@@ -152,7 +152,10 @@ local function add_methods(prefix, target, group)
       if prefix ~= "" and path ~= "" and path:sub(1, 1) ~= "/" then
         path = "/" .. path
       end
-      core.route(method, prefix .. path, compose(fn, group), options)
+      local ok, err = pcall(core.route, method, prefix .. path, compose(fn, group), options)
+      if not ok then
+        error(err, 2)
+      end
     end
   end
   return target

@@ -167,3 +167,20 @@ def test_byte_order_mark_and_shebang_are_skipped(script):
     script.write_bytes(b"#!/usr/bin/env heart\n" + APP.encode())
     with Server(script) as server:
         assert server.get().text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ('{ bdy = "stream" }', "main.lua:2: /x: unknown route option bdy (there are: body, max_body)"),
+        ('{ body = "all" }', 'main.lua:2: /x: body: expected "buffer" or "stream"'),
+        ("{ max_body = -1 }", "main.lua:2: /x: max_body: expected a number of bytes"),
+        ("{ 7 }", "main.lua:2: /x: unknown route option 1 (there are: body, max_body)"),
+    ],
+)
+def test_bad_route_option_names_the_line_of_the_script(tmp_path, options, expected):
+    script = tmp_path / "main.lua"
+    script.write_text(f'local app = require("heart.v1")\napp.post("/x", {options}, function() end)')
+    result = heart("serve", script, "--port", "0")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[0].endswith(expected)
