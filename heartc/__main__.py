@@ -20,10 +20,12 @@ def main():
 
 
 def is_serve(arguments):
-    """`heart serve ...` and `heart main.lua ...`, unless help is asked for."""
+    """`heart serve ...` and `heart main.lua ...`, unless help is asked for. A word with a dot or a slash is a path: no
+    command has one."""
     if not arguments or any(a in ("--help", "-h") for a in arguments):
         return False
-    return arguments[0] == "serve" or (arguments[0].endswith(".lua") and not arguments[0].startswith("-"))
+    word = arguments[0]
+    return word == "serve" or (not word.startswith("-") and ("." in word or "/" in word))
 
 
 def report(error):

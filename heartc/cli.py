@@ -1,4 +1,5 @@
-"""The Typer commands: parse, call, print. `heart serve` itself runs without Typer (see __main__); here is its help."""
+"""The Typer commands, made from the table of commands: parse, call, print. `heart serve` runs without Typer (see
+__main__); only its help comes here."""
 
 import inspect
 import sys
@@ -6,77 +7,121 @@ from typing import Annotated
 
 import click
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from . import __version__, config
-from .errors import HeartError, nearest
-
-app = typer.Typer(
-    name="heart",
-    help="Heart runs Lua web applications: heart serve main.lua --workers auto",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+from . import commands, config, usage
+from .errors import ConfigError, HeartError, nearest
 
 
-def serve_signature():
-    """The parameters of `serve`, made from the table of options."""
-    parameters = [
-        inspect.Parameter(
-            "script",
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            annotation=Annotated[str, typer.Argument(metavar="SCRIPT", help="The Lua file to serve.")],
-        )
-    ]
-    for option in config.OPTIONS:
-        note = f" [env: {option.env}]"
-        if option.shown:
-            note = f" [default: {option.shown}]" + note
-        kind = bool if option.sets else str
-        spec = typer.Option(option.flag, help=option.help + note, metavar=option.kind.metavar or None)
-        parameters.append(
-            inspect.Parameter(
-                option.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=False if option.sets else None,
-                annotation=Annotated[kind if option.sets else (kind | None), spec],
-            )
-        )
-    return inspect.Signature(parameters)
+class Group(TyperGroup):
+    """`heart` itself, with its own help."""
+
+    def format_help(self, ctx, formatter):
+        formatter.write(usage.overview())
 
 
-def serve(**_options):
-    """Serve the application SCRIPT until SIGTERM or SIGINT; SIGHUP reloads it."""
+class Command(TyperCommand):
+    """A command whose help comes from the table."""
+
+    def format_help(self, ctx, formatter):
+        formatter.write(usage.command_help(commands.find(self.name)))
+
+
+def serve():
+    """Serve an application."""
     from .supervisor import serve as run_server
 
-    raise typer.Exit(run_server(config.read_options(sys.argv[1:])))
+    return run_server(config.read_options(sys.argv[1:]))
 
 
-serve.__signature__ = serve_signature()
-app.command("serve", help="Serve a Lua application. `heart main.lua` is `heart serve main.lua`.")(serve)
-
-
-@app.command(help="Print the versions of Heart and of what it is made of.")
-def version():
+def version(**values):
     """Print the versions."""
-    from . import _core, lualib
+    from . import about
 
-    _core.bind_lua(lualib.luajit_path(), __version__)
-    print(f"heart {__version__} ({_core.lua_version()}, Python {sys.version.split()[0]})")
+    return about.run(**values)
+
+
+# Imports are written out, so that PyInstaller sees them.
+WORK = {"serve": serve, "version": version}
+
+
+def parameters(command):
+    """What the command takes, as the parameters of a function that Typer understands."""
+    yield inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    for argument in command.arguments:
+        kind = Annotated[str | None, typer.Argument(metavar=argument.kind.metavar)]
+        yield inspect.Parameter(argument.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+    for option in command.options:
+        flags = [option.flag, *([option.short] if option.short else [])]
+        kind = Annotated[bool if option.sets else str | None, typer.Option(*flags)]
+        default = False if option.sets else None
+        yield inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def read_values(command, words, values):
+    """The values of a command line. `words` are arguments too many."""
+    for argument in command.arguments:
+        text = values[argument.name]
+        if text is None and not argument.optional:
+            raise ConfigError(f"{argument.kind.metavar} is missing: heart {command.usage()}")
+        if text is not None:
+            values[argument.name] = argument.read(text)
+    if words:
+        raise ConfigError(f"{words[0]}: one argument too many; expected heart {command.usage()}")
+    for option in command.options:
+        text = values[option.name]
+        if not option.sets:
+            values[option.name] = option.default if text is None else option.read(text, option.flag)
+    return values
+
+
+def add(app, command):
+    """Make a Typer command of an entry of the table."""
+
+    def run_command(ctx, **values):
+        raise typer.Exit(WORK[command.name](**read_values(command, ctx.args, values)) or 0)
+
+    settings = {"allow_extra_args": True, "help_option_names": ["--help", "-h"]}
+    if command.name == "serve":  # reads its own words
+        settings["ignore_unknown_options"] = True
+        run_command = serve_command
+    else:
+        run_command.__signature__ = inspect.Signature(parameters(command))
+    app.command(command.name, cls=Command, hidden=command.hidden, context_settings=settings)(run_command)
+
+
+def serve_command():
+    """What Typer calls for `heart serve`, with a --help that turned out to be a value."""
+    raise typer.Exit(serve())
+
+
+def make_app():
+    """The whole command line."""
+    app = typer.Typer(
+        name="heart",
+        cls=Group,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(lambda: None)  # keeps the name of a command when there is only one
+    for command in commands.COMMANDS:
+        add(app, command)
+    return typer.main.get_command(app)
 
 
 def run(arguments):
     """Run the command line; returns the exit status. Errors are one line that says what was expected."""
-    command = typer.main.get_command(app)
     try:
-        return command.main(args=arguments, prog_name="heart", standalone_mode=False) or 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.ctx.get_help())
+        return make_app().main(args=arguments, prog_name="heart", standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError:
+        print(usage.overview(), end="")
         return 0
     except click.UsageError as error:
-        print(f"heart: {describe(error, arguments, command)}", file=sys.stderr)
-        return 2
+        print(f"heart: {describe(error, arguments)}", file=sys.stderr)
+        return ConfigError.status
     except HeartError as error:
         print(f"heart: {error}", file=sys.stderr)
         return error.status
@@ -86,11 +131,20 @@ def run(arguments):
         return 130
 
 
-def describe(error, arguments, command):
+def describe(error, arguments):
     """A usage error, with what was probably meant."""
-    message = error.format_message()
-    if arguments and message.startswith("No such command"):
-        near = nearest(arguments[0], command.commands)
-        hint = f"; did you mean {near}?" if near else " (see heart --help)"
-        return f"{arguments[0]}: no such command{hint}"
-    return message
+    command = commands.find(error.ctx.info_name) if error.ctx else None
+    if isinstance(error, click.NoSuchOption):
+        flags = [option.flag for option in command.options] if command else []
+        near = nearest(error.option_name, [*flags, "--help"])
+        page = f"heart {command.name} --help" if command else "heart --help"
+        return f"{error.option_name}: no such option" + (f"; did you mean {near}?" if near else f" (see {page})")
+    if command is None and error.ctx:
+        return unknown_command(arguments[0])
+    return error.format_message()
+
+
+def unknown_command(word):
+    """The message about a command that does not exist."""
+    near = nearest(word, [command.name for command in commands.COMMANDS if not command.hidden])
+    return f"{word}: no such command" + (f"; did you mean {near}?" if near else " (see heart --help)")

@@ -22,12 +22,14 @@ MAX_SECONDS = 365 * 86400
 
 
 class Kind:
-    """How a value is read. `read(text)` returns it or raises ValueError; `expected` says what it wants."""
+    """How a value is read. `read(text)` returns it or raises ValueError; `expected` says what it wants, `choices` what
+    a completion offers: words, or a shell's own "files" or "folders"."""
 
-    def __init__(self, metavar, expected, read):
+    def __init__(self, metavar, expected, read, choices=()):
         self.metavar = metavar
         self.expected = expected
         self.read = read
+        self.choices = choices
 
 
 def read_size(text):
@@ -108,15 +110,19 @@ def number(low, high):
 
 
 class Option:
-    """One option of `heart serve`. A switch has `sets`: the option and value that the flag stands for."""
+    """One option of a command. A switch has `sets`: the option and value that the flag stands for. `env` is "" where
+    there is no name in the environment, `short` another way of writing the flag ("-o"), `title` its group in --help."""
 
-    def __init__(self, flag, kind, default, help, env=None, many=False, sets=None, shown=None):
+    title = "Options"
+
+    def __init__(self, flag, kind, default, help, env=None, many=False, sets=None, shown=None, short=None):
         self.flag = flag
+        self.short = short
         self.name = flag[2:].replace("-", "_")
         self.kind = kind
         self.default = default
         self.help = help
-        self.env = env or "HEART_" + self.name.upper()
+        self.env = "HEART_" + self.name.upper() if env is None else env
         self.many = many
         self.sets = sets
         self.shown = shown or ("" if default is None else str(default))
@@ -129,12 +135,25 @@ class Option:
             raise ConfigError(f"{source}: {text!r}: expected {self.kind.expected}") from None
 
 
-WORKERS = Kind("auto|N", "auto or a number from 1 to 1024", read_workers)
-LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), read_level)
+def titled(*entries):
+    """The options of a table in which a text is the title of the options below it."""
+    options = []
+    for entry in entries:
+        if isinstance(entry, str):
+            title = entry
+        else:
+            entry.title = title
+            options.append(entry)
+    return tuple(options)
+
+
+WORKERS = Kind("auto|N", "auto or a number from 1 to 1024", read_workers, ("auto",))
+LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), read_level, LOG_LEVELS)
 PORT = Kind("N", "a number from 0 to 65535", read_number(0, 65535))
 COUNT = number(1, 1 << 30)
 
-OPTIONS = (
+OPTIONS = titled(
+    "Where to listen",
     Option(
         "--listen",
         TEXT,
@@ -145,23 +164,30 @@ OPTIONS = (
     ),
     Option("--host", TEXT, None, "Address to listen on, with --port.", env="HOST", shown="0.0.0.0"),
     Option("--port", PORT, None, "Port to listen on; 0 takes a free one.", env="PORT", shown="3333"),
+    "How it runs",
     Option("--workers", WORKERS, "auto", "Worker threads; auto: one for each processor this process may use."),
     Option("--dev", SWITCH, None, "Error pages and readable logs.", sets=("dev", True), shown="on a terminal"),
     Option("--prod", PROD, None, "Bare errors and JSON logs.", env="PROD", sets=("dev", False)),
     Option("--watch", SWITCH, False, "Reload when a file of the application changes.", sets=("watch", True)),
+    "Logs",
     Option("--log-level", LEVEL, "info", "What is logged: debug, info, warn, error or off.", env="LOG_LEVEL"),
     Option("--no-access-log", SWITCH, None, "No line for each request.", env="ACCESS_LOG", sets=("access_log", False)),
+    "Stopping and reloading",
     Option("--drain-timeout", SECONDS, 10, "Time to finish requests when stopping."),
     Option("--reload-grace", SECONDS, 30, "Time that requests on the old code have after a reload."),
+    "Lua",
     Option("--lua-memory", MEMORY, 0, "Memory limit of each worker's Lua state; 0: none."),
+    "Limits of a request",
     Option("--max-header-size", SIZE, 16 << 10, "Request line and headers together (431).", shown="16K"),
     Option("--max-target-size", SIZE, 8 << 10, "Request target (414).", shown="8K"),
     Option("--max-headers", number(1, 65535), 100, "Header fields of a request (431)."),
     Option("--max-body-size", SIZE, 4 << 20, "Request body (413); a route may set its own.", shown="4M"),
+    "Timeouts",
     Option("--header-timeout", SECONDS, 10, "Time for a request's head to arrive (408)."),
     Option("--body-timeout", SECONDS, 30, "Time in which a body must make progress, at least 1 KiB (408)."),
     Option("--idle-timeout", SECONDS, 60, "Time a connection may wait for its next request."),
     Option("--write-timeout", SECONDS, 30, "Time in which a client must take output, at least 1 KiB."),
+    "Connections",
     Option("--max-connections", COUNT, None, "Open connections.", shown="from the descriptor limit"),
     Option("--max-requests-per-connection", number(0, 1 << 30), 0, "Then the connection is closed; 0: no limit."),
     Option("--backlog", COUNT, None, "Connections that wait to be accepted.", shown="net.core.somaxconn"),

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from heartc import config
+from heartc import config, usage
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "options.md"
 BEGIN, END = "<!-- options -->\n\n", "\n<!-- /options -->\n"
@@ -12,13 +12,6 @@ BEGIN, END = "<!-- options -->\n\n", "\n<!-- /options -->\n"
 def row(*cells):
     """A line of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
-
-
-def environment(option):
-    """The environment name; for a switch, with the value that stands for the flag."""
-    if not option.sets:
-        return f"`{option.env}`"
-    return f"`{option.env}={'false' if option.flag.startswith('--no-') else 'true'}`"
 
 
 def default(option):
@@ -31,7 +24,7 @@ def table():
     lines = [row("Flag", "Environment", "Default", "Meaning"), row("---", "---", "---", "---")]
     for option in config.OPTIONS:
         flag = f"{option.flag} {option.kind.metavar}".rstrip()
-        lines.append(row(f"`{flag}`", environment(option), default(option), option.help))
+        lines.append(row(f"`{flag}`", f"`{usage.environment(option)}`", default(option), option.help))
     return "".join(lines)
 
 

@@ -1,0 +1,106 @@
+"""The one table of commands. Help, completions and the manual page are made from it, and Typer's commands (cli.py).
+
+A command's work is `run(**values)` in the module of its name, which cli.py imports when the command is used. `values`
+are its arguments and options by their names, read by their Kind.
+"""
+
+from . import config
+from .config import SWITCH, Kind, Option
+from .errors import ConfigError
+
+SUMMARY = "Heart runs Lua web applications: heart serve main.lua --workers auto"
+HINT = "`heart COMMAND --help` tells more about a command. `heart main.lua` is `heart serve main.lua`."
+STATUS = (
+    (0, "done; of a server: stopped, every request was finished"),
+    (1, "it did not work: the script has an error, the address is taken, a check found problems"),
+    (2, "the command line or the environment is wrong"),
+)
+
+RUN = "Run an application"
+WRITE = "Write an application"
+ABOUT = "About Heart"
+
+
+class Argument:
+    """A positional argument; `kind` says how it is read and completed."""
+
+    def __init__(self, kind, help, optional=False):
+        self.kind = kind
+        self.name = kind.metavar.lower()
+        self.help = help
+        self.optional = optional
+
+    def usage(self):
+        """How a usage line shows it."""
+        return f"[{self.kind.metavar}]" if self.optional else self.kind.metavar
+
+    def read(self, text):
+        """The value of `text`."""
+        try:
+            return self.kind.read(text)
+        except ValueError:
+            raise ConfigError(f"{self.kind.metavar}: {text!r}: expected {self.kind.expected}") from None
+
+
+class Command:
+    """One command. `details` are paragraphs for its own help; one that begins with two spaces is kept as it is."""
+
+    def __init__(self, name, title, help, arguments=(), options=(), details=(), hidden=False):
+        self.name = name
+        self.title = title
+        self.help = help
+        self.arguments = arguments
+        self.options = options
+        self.details = details
+        self.hidden = hidden
+
+    def usage(self):
+        """The name and the arguments: "serve SCRIPT"."""
+        return " ".join([self.name, *(argument.usage() for argument in self.arguments)])
+
+
+def one_of(metavar, words):
+    """The kind of a choice between words."""
+
+    def read(text):
+        if text not in words:
+            raise ValueError
+        return text
+
+    return Kind(metavar, "one of " + ", ".join(words), read, words)
+
+
+def switch(flag, help):
+    """An option without a value, and without a name in the environment."""
+    name = flag[2:].replace("-", "_")
+    return Option(flag, SWITCH, False, help, env="", sets=(name, True))
+
+
+SCRIPT = Kind("SCRIPT", "a Lua file", str, "files")
+DIR = Kind("DIR", "a folder", str, "folders")
+SHELL = one_of("SHELL", ("bash", "zsh", "fish"))
+
+COMMANDS = (
+    Command(
+        "serve",
+        RUN,
+        "Serve an application until it is stopped.",
+        (Argument(SCRIPT, "The Lua file to serve."),),
+        config.OPTIONS,
+        (
+            "SIGTERM and SIGINT stop the server, SIGHUP loads the application anew. Flags win over the environment, "
+            "the environment wins over the defaults. A size is a number of bytes such as 65536, 16K, 4M or 1G; times "
+            "are in seconds.",
+        ),
+    ),
+    Command(
+        "version",
+        ABOUT,
+        "Print the versions of Heart and of what it is made of.",
+    ),
+)
+
+
+def find(name):
+    """The command of that name, or None."""
+    return next((command for command in COMMANDS if command.name == name), None)
