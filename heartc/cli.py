@@ -41,8 +41,22 @@ def version(**values):
     return about.run(**values)
 
 
+def completion(**values):
+    """Print completions."""
+    from . import completion as module
+
+    return module.run(**values)
+
+
+def man(**values):
+    """Print the manual page."""
+    from . import man as module
+
+    return module.run(**values)
+
+
 # Imports are written out, so that PyInstaller sees them.
-WORK = {"serve": serve, "version": version}
+WORK = {"serve": serve, "version": version, "completion": completion, "man": man}
 
 
 def parameters(command):
@@ -63,7 +77,7 @@ def read_values(command, words, values):
     for argument in command.arguments:
         text = values[argument.name]
         if text is None and not argument.optional:
-            raise ConfigError(f"{argument.kind.metavar} is missing: heart {command.usage()}")
+            raise ConfigError(f"{argument.kind.metavar} is missing: heart {command.usage()} ({argument.kind.expected})")
         if text is not None:
             values[argument.name] = argument.read(text)
     if words:

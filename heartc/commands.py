@@ -76,7 +76,7 @@ def switch(flag, help):
     return Option(flag, SWITCH, False, help, env="", sets=(name, True))
 
 
-SCRIPT = Kind("SCRIPT", "a Lua file", str, "files")
+SCRIPT = Kind("SCRIPT", "a Lua file", str, "scripts")
 DIR = Kind("DIR", "a folder", str, "folders")
 SHELL = one_of("SHELL", ("bash", "zsh", "fish"))
 
@@ -98,6 +98,18 @@ COMMANDS = (
         ABOUT,
         "Print the versions of Heart and of what it is made of.",
     ),
+    Command(
+        "completion",
+        ABOUT,
+        "Print completions for a shell: bash, zsh or fish.",
+        (Argument(SHELL, "bash, zsh or fish."),),
+        details=(
+            "For the shell that runs:",
+            "  source <(heart completion bash)\n  source <(heart completion zsh)\n  heart completion fish | source",
+            "The script names all commands and options. Print it anew after an update of Heart.",
+        ),
+    ),
+    Command("man", ABOUT, "Print the manual page heart(1).", hidden=True),
 )
 
 

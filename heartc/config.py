@@ -23,7 +23,7 @@ MAX_SECONDS = 365 * 86400
 
 class Kind:
     """How a value is read. `read(text)` returns it or raises ValueError; `expected` says what it wants, `choices` what
-    a completion offers: words, or a shell's own "files" or "folders"."""
+    a completion offers: words, or "scripts" (Lua files), "files" or "folders"."""
 
     def __init__(self, metavar, expected, read, choices=()):
         self.metavar = metavar

@@ -59,7 +59,7 @@ def test_serve_help_shows_default_and_environment_of_every_option():
 
 def test_serve_help_groups_options():
     text = printed("serve", "--help")
-    groups = [title for title in dict.fromkeys(option.title for option in config.OPTIONS)]
+    groups = list(dict.fromkeys(option.title for option in config.OPTIONS))
     assert len(groups) > 4
     found = [text.index(f"\n{title}:\n") for title in groups]
     assert found == sorted(found)
