@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from . import __version__, lualib, sockets
+from . import __version__, lualib, notify, sockets
 from .errors import HeartError
 
 RELOAD_ANSWER = 5.0  # seconds for a worker to load the new code
@@ -23,6 +23,7 @@ def serve(settings):
     """Run the server until it is told to stop. Returns the exit status."""
     from . import _core
 
+    notifier, keep_alive = notify.from_environment()
     try:
         stdlib = lualib.stdlib_path()
         _core.bind_lua(lualib.luajit_path(), __version__)
@@ -32,9 +33,10 @@ def serve(settings):
         wanted, listeners = sockets.open_all(settings)
     except HeartError as error:
         print(f"heart: {error}", file=sys.stderr)
+        notifier.status(str(error))
         return error.status
     engine = _core.Engine(settings, listeners, sys.__stdout__.fileno())
-    status = Supervisor(engine, settings, wanted).run()
+    status = Supervisor(engine, settings, wanted, notifier, keep_alive).run()
     sockets.remove_unix(wanted)
     engine.stop_logs(LOG_FLUSH)
     sys.stderr.flush()
@@ -45,10 +47,13 @@ def serve(settings):
 class Supervisor:
     """The life of one server process."""
 
-    def __init__(self, engine, settings, wanted):
+    def __init__(self, engine, settings, wanted, notifier, keep_alive):
         self.engine = engine
         self.settings = settings
         self.wanted = wanted
+        self.notifier = notifier
+        self.keep_alive = keep_alive
+        self.watchdog = None
         self.workers = range(engine.workers())
         self.signals = []
         self.poll = select.poll()
@@ -66,12 +71,20 @@ class Supervisor:
             self.watch()
         for address in self.wanted:
             print(f"listening on {address.url()}", file=sys.stderr, flush=True)
+        self.notifier.ready(self.describe())
+        if self.keep_alive is not None:
+            self.watchdog = notify.Watchdog(self.notifier, self.engine, self.keep_alive)
         while not self.stopping():
             if self.take(signal.SIGHUP) or (self.watcher is not None and self.watcher.changed()):
-                self.reload()
+                self.notifier.reloading()
+                self.notifier.ready(self.reload() or self.describe())
             else:
                 self.wait(None)
         return self.stop()
+
+    def describe(self):
+        """The state of a server that serves, in one line."""
+        return f"serving {', '.join(address.url() for address in self.wanted)}, workers: {len(self.workers)}"
 
     # ---- Waiting -------------------------------------------------------------------------------------------
 
@@ -89,9 +102,13 @@ class Supervisor:
 
     def wait(self, seconds):
         """Sleep until something happens, at most `seconds` (None: for ever)."""
+        if self.watchdog is not None:
+            seconds = self.watchdog.limit(seconds)
         for fd, _ in self.poll.poll(None if seconds is None else max(0, seconds * 1000)):
             if self.watcher is None or fd != self.watcher.fileno():
                 self.empty(fd)
+        if self.watchdog is not None:
+            self.watchdog.look()
 
     @staticmethod
     def empty(fd):
@@ -136,14 +153,20 @@ class Supervisor:
         if self.wait_for(lambda phase: phase in ("loaded", "failed"), LOAD_PATIENCE):
             return False  # a signal came first
         if not self.all_in("loaded"):
-            print(f"heart: {self.first_message('failed')}", file=sys.stderr)
+            self.say_not_started()
             return False
         self.command("serve")
         self.wait_for(lambda phase: phase in ("serving", "failed"), RELOAD_ANSWER)
         if not self.stopping() and not self.all_in("serving"):
-            print(f"heart: {self.first_message('failed')}", file=sys.stderr)
+            self.say_not_started()
             return False
         return True
+
+    def say_not_started(self):
+        """Print why a worker could not start."""
+        message = self.first_message("failed")
+        print(f"heart: {message}", file=sys.stderr)
+        self.notifier.status(message)
 
     def all_in(self, phase):
         """Whether all workers answered this."""
@@ -156,25 +179,24 @@ class Supervisor:
     # ---- Reloading -----------------------------------------------------------------------------------------
 
     def reload(self):
-        """All workers load the new code beside the old; only if all can, all switch."""
+        """All workers load the new code beside the old; only if all can, all switch. Returns what prevented it."""
         late = self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER)  # an earlier reload may have hung
         if late:
-            self.say_failed(self.names(late))
-            return
+            return self.say_failed(self.names(late))
         self.command("prepare")
         late = self.wait_for(lambda phase: phase in ("prepared", "refused"), RELOAD_ANSWER)
         if self.stopping():
-            return
+            return None
         if not late and self.all_in("prepared"):
             self.command("commit")
             self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER)
             self.engine.log("info", "reloaded: new requests go to the new code")
             self.watch_files()
-            return
+            return None
         reason = self.names(late) if late else self.first_message("refused")
         self.command("drop")
         self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER if not late else 0)
-        self.say_failed(reason)
+        return self.say_failed(reason)
 
     @staticmethod
     def names(late):
@@ -182,9 +204,11 @@ class Supervisor:
         return f"{', '.join(f'worker {i}' for i in late)} did not answer within {RELOAD_ANSWER:g} s"
 
     def say_failed(self, reason):
-        """Log that the reload changed nothing, unless the server ends anyway."""
+        """Log that the reload changed nothing, unless the server ends anyway; returns the message."""
+        message = f"reload failed, the old code goes on: {reason}"
         if not self.stopping():
-            self.engine.log("error", f"reload failed, the old code goes on: {reason}")
+            self.engine.log("error", message)
+        return message
 
     def watch(self):
         """Reload when a file of the application changes."""
@@ -204,6 +228,7 @@ class Supervisor:
     def stop(self):
         """Drain. Status 0 if all workers ended in time, 1 if some had to be left."""
         self.signals.clear()
+        self.notifier.stopping("requests in flight are finished")
         self.engine.log("info", "stopping: requests in flight are finished")
         for i in self.workers:
             self.engine.command("drain", i)

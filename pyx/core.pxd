@@ -598,6 +598,8 @@ ctypedef struct Worker:
     uint32_t generations
     int command             # Command; shared
     int phase               # Phase; shared
+    int asked               # for a sign of life, how often; shared
+    int answered            # what `asked` was when the loop came round last; shared
     Buf message             # shared: written before `phase` is set
     Buf files               # shared the same way: loaded files, NUL-separated
 

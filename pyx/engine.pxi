@@ -117,6 +117,20 @@ cdef class Engine:
         """What worker `i` has answered last: one of PHASES."""
         return self.PHASES[load_acquire(&self.server.workers[i].phase, __ATOMIC_ACQUIRE)]
 
+    def ask(self):
+        """Ask all workers for a sign of life; see alive()."""
+        cdef Worker *w
+        for i in range(self.server.nworkers):
+            w = &self.server.workers[i]
+            store_release(&w.asked, (w.asked + 1) & 0xFFFF, __ATOMIC_RELEASE)
+            eventfd_signal(w.wake.fd)
+
+    def alive(self, uint32_t i):
+        """Whether the loop of worker `i` has come round since ask(), or has ended in order."""
+        cdef Worker *w = &self.server.workers[i]
+        return load_acquire(&w.answered, __ATOMIC_ACQUIRE) == w.asked or \
+            load_acquire(&w.phase, __ATOMIC_ACQUIRE) == PHASE_ENDED
+
     def message(self, uint32_t i):
         """What went with the last answer of worker `i`."""
         cdef Buf *b = &self.server.workers[i].message

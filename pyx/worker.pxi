@@ -108,9 +108,18 @@ cdef void worker_answer(Worker *w, int phase) noexcept nogil:
     eventfd_signal(w.server.notify)
 
 
+cdef void worker_show_life(Worker *w) noexcept nogil:
+    """Tell a watchdog that asks for it that this loop goes round."""
+    cdef int asked = load_acquire(&w.asked, __ATOMIC_ACQUIRE)
+    if asked != w.answered:
+        store_release(&w.answered, asked, __ATOMIC_RELEASE)
+        eventfd_signal(w.server.notify)
+
+
 cdef void worker_command(Worker *w) noexcept nogil:
     """Carry out what the main thread asks for."""
     cdef int command = load_acquire(&w.command, __ATOMIC_ACQUIRE)
+    worker_show_life(w)
     store_release(&w.command, COMMAND_NONE, __ATOMIC_RELEASE)
     if command == COMMAND_SERVE:
         worker_serve(w)
