@@ -117,10 +117,9 @@ cdef void worker_show_life(Worker *w) noexcept nogil:
 
 
 cdef void worker_command(Worker *w) noexcept nogil:
-    """Carry out what the main thread asks for."""
-    cdef int command = load_acquire(&w.command, __ATOMIC_ACQUIRE)
+    """Carry out what the main thread asks for. Taken in one step: a command that comes meanwhile is not lost."""
+    cdef int command = exchange(&w.command, COMMAND_NONE, __ATOMIC_ACQ_REL)
     worker_show_life(w)
-    store_release(&w.command, COMMAND_NONE, __ATOMIC_RELEASE)
     if command == COMMAND_SERVE:
         worker_serve(w)
     elif command == COMMAND_PREPARE:

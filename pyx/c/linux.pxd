@@ -107,4 +107,5 @@ cdef extern from *:
     # C11-style atomics of gcc and clang, for the few words that two threads share.
     int load_acquire "__atomic_load_n"(int *p, int order) nogil
     void store_release "__atomic_store_n"(int *p, int value, int order) nogil
-    enum: __ATOMIC_ACQUIRE, __ATOMIC_RELEASE
+    int exchange "__atomic_exchange_n"(int *p, int value, int order) nogil
+    enum: __ATOMIC_ACQUIRE, __ATOMIC_RELEASE, __ATOMIC_ACQ_REL
