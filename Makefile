@@ -6,6 +6,8 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 CORE    := setup.py pyproject.toml $(shell find pyx -type f)
 NATIVE  := $(wildcard tests/native/*)
+PACKAGE := $(wildcard packaging/*.* packaging/launcher/* packaging/program/*) \
+           $(shell find heartc lua_stdlib -name '*.py' -o -name '*.lua')
 LUA     := lua_stdlib examples tests
 STYLUA  := @johnnymorganz/stylua@2.5.2
 SECONDS := 30
@@ -19,7 +21,7 @@ asan_env  = HEART_SANITIZED=$(CURDIR)/build/asan/lib HEART_BIN="$(asan_bin)" \
 # $(call need,command,Debian package)
 need = @command -v $(1) >/dev/null || { echo "make $@: $(1) is missing: apt-get install $(2)" >&2; exit 1; }
 
-.PHONY: run core test lint format asan fuzz bench nightly clean
+.PHONY: run core test lint format asan fuzz binary bench nightly clean
 
 run: core
 	$(BIN)/heart serve examples/hello-world/main.lua --workers auto
@@ -49,6 +51,8 @@ fuzz: $(VENV)/stamp-tests
 	$(call need,clang,clang)
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
 
+binary: dist/heart
+
 bench: $(VENV)/stamp-core
 	$(call need,wrk,wrk)
 	$(call need,h2load,nghttp2-client)
@@ -60,8 +64,12 @@ nightly: test asan
 	$(MAKE) bench
 
 clean:
-	rm -rf build $(VENV) *.egg-info heartc/*.so
+	rm -rf build dist $(VENV) *.egg-info heartc/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+dist/heart: $(CORE) $(PACKAGE)
+	$(call need,gcc,gcc)
+	$(PYTHON) packaging/build.py --output $@
 
 $(VENV)/stamp-venv:
 	$(call need,gcc,gcc)

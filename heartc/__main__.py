@@ -2,9 +2,12 @@
 
 import sys
 
+from . import frozen
+
 
 def main():
     """Run the command line and exit with its status."""
+    frozen.clean_environment()
     arguments = sys.argv[1:]
     if is_serve(arguments):
         from .config import ConfigError, read_options

@@ -1,0 +1,30 @@
+"""What the one-file executable hands to its Python: where the file is, and variables that no child may see.
+
+The launcher (packaging/launcher) sets HEART_FILE, the absolute path of the file that was started; HEART_LOCK, a
+descriptor whose lock keeps the unpacked files in the cache; and HEART_LD_PRELOAD, the LD_PRELOAD of the user, where it
+was not for our own C library.
+"""
+
+import os
+import sys
+
+_file = None
+
+
+def clean_environment():
+    """Give the environment back as the user has set it. To be called before anything else."""
+    global _file
+    if not getattr(sys, "frozen", False):
+        return
+    _file = os.environ.pop("HEART_FILE", None)
+    lock = os.environ.pop("HEART_LOCK", None)
+    if lock is not None:
+        os.set_inheritable(int(lock), False)
+    preload = os.environ.pop("HEART_LD_PRELOAD", None)
+    if preload is not None:
+        os.environ["LD_PRELOAD"] = preload
+
+
+def executable():
+    """The path of the one-file executable, None where Heart runs from a source tree or a wheel."""
+    return _file
