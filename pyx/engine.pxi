@@ -107,6 +107,7 @@ cdef class Engine:
     def command(self, str name not None, uint32_t i):
         """Ask worker `i` for something (a key of COMMANDS); it answers by its phase."""
         store_release(&self.server.workers[i].command, self.COMMANDS[name], __ATOMIC_RELEASE)
+        full_fence()            # wake.fd is seen here, or the worker, which has just opened it, sees the command
         eventfd_signal(self.server.workers[i].wake.fd)
 
     def expect(self, uint32_t i):

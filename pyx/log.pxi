@@ -125,6 +125,7 @@ cdef void logger_rest(Logger *g, bint moved) noexcept nogil:
     """Nap after some work, sleep after none."""
     cdef uint32_t state = LOG_NAPPING if moved else LOG_ASLEEP
     word_swap(&g.state, state)
+    full_fence()                # the pair of the one in ring_close and in logger_stop
     if not word_acquire(&g.stop) and (moved or logger_is_idle(g)):
         futex_wait(&g.state, state, LOG_NAP_MS if moved else -1)
     word_release(&g.state, LOG_AWAKE)
@@ -290,6 +291,7 @@ cdef int logger_stop(Logger *g, int timeout_ms) noexcept nogil:
     cdef uint64_t until = log_steady_ms() + <uint64_t>timeout_ms
     cdef uint64_t now
     word_release(&g.stop, 1)
+    full_fence()                # as in ring_close
     logger_wake(g)
     while not word_acquire(&g.ended):
         now = log_steady_ms()

@@ -24,6 +24,7 @@ cdef void worker_run(Worker *w) noexcept nogil:
         worker_answer(w, PHASE_FAILED)
     else:
         state_load(w, w.state)
+    full_fence()                        # the pair of the one in Engine.command
     worker_command(w)                   # one that came before the eventfd was there
     w.tune_at = w.now if w.state != NULL else UINT64_MAX
     while not w.ended:
