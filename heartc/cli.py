@@ -34,6 +34,13 @@ def serve():
     return run_server(config.read_options(sys.argv[1:]))
 
 
+def check(**values):
+    """Check an application."""
+    from . import check as module
+
+    return module.run(**values)
+
+
 def version(**values):
     """Print the versions."""
     from . import about
@@ -56,7 +63,7 @@ def man(**values):
 
 
 # Imports are written out, so that PyInstaller sees them.
-WORK = {"serve": serve, "version": version, "completion": completion, "man": man}
+WORK = {"serve": serve, "check": check, "version": version, "completion": completion, "man": man}
 
 
 def parameters(command):

@@ -94,6 +94,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        "check",
+        WRITE,
+        "Find syntax errors, missing modules and routes that are never reached.",
+        (Argument(SCRIPT, "The Lua file to check, with the modules that it requires."),),
+        (switch("--json", "Print the result as JSON."),),
+        (
+            "Each problem is a line `file:line: message`. The script is run as a server runs it, up to the point where "
+            "it would serve: it listens nowhere, and its start events do not run.",
+        ),
+    ),
+    Command(
         "version",
         ABOUT,
         "Print the versions of Heart and of what it is made of.",

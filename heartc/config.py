@@ -200,7 +200,7 @@ LINGER_TIMEOUT = 2.0
 
 
 class Settings:
-    """What a server runs with: the options by their names, and `script`, `dev`, `access_log`, `color`."""
+    """What a server runs with: the options by their names, and `script`, `dev`, `access_log`, `color`, `checking`."""
 
 
 def read_options(arguments):
@@ -213,6 +213,7 @@ def read_options(arguments):
             setattr(settings, option.name, option.default)
     settings.dev = None
     settings.watch = False
+    settings.checking = False
     settings.access_log = True
     settings.linger_timeout = LINGER_TIMEOUT
     settings.color = not os.environ.get("NO_COLOR")

@@ -507,6 +507,7 @@ ctypedef struct State:
     int ctx_methods         # the metatable of all tables of ctx methods
     int ctx_assign
     Buf files               # that were loaded, NUL-separated
+    Buf places              # with Server.checking: where each route was registered, NUL-separated
     int pause               # of the collector, as the engine has set it; 0: the application has set its own
     size_t memory           # bytes, counted only with a limit
     size_t memory_max       # 0: no limit
@@ -611,6 +612,7 @@ ctypedef struct Server:
     int notify              # eventfd: a worker has changed its phase
     uint8_t dev
     uint8_t access_log
+    uint8_t checking        # `heart check`: states note where routes are registered
     Buf script              # path of main.lua, NUL-terminated
     Buf package_path
     Buf package_cpath

@@ -4,6 +4,17 @@
 
 from libc.stdio cimport _IOLBF, setvbuf, stdout
 
+cdef extern from *:
+    """
+    #ifdef __clang__
+    #define HEART_COMPILER "Clang " __clang_version__
+    #else
+    #define HEART_COMPILER "GCC " __VERSION__
+    #endif
+    """
+    const char *COMPILER "HEART_COMPILER"
+    const unsigned int CYTHON_HEX_VERSION
+
 cdef const char *HEART_VERSION = b"0"
 cdef bytes version_kept = b"0"
 
@@ -41,6 +52,8 @@ cdef class Engine:
     PHASES = ("starting", "loaded", "failed", "serving", "prepared", "refused", "ended")
     COMMANDS = {"serve": COMMAND_SERVE, "prepare": COMMAND_PREPARE, "commit": COMMAND_COMMIT, "drop": COMMAND_DROP,
                 "drain": COMMAND_DRAIN}
+    METHODS = ("(other)", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "any")
+    SEGMENTS = ("literal", "param", "star", "plus")
     LOG_LEVELS = {"debug": LEVEL_DEBUG, "info": LEVEL_INFO, "warn": LEVEL_WARN, "error": LEVEL_ERROR, "off": LEVEL_OFF}
 
     def __cinit__(self, options not None, list listeners not None, int log_fd):
@@ -52,6 +65,7 @@ cdef class Engine:
         if g.notify < 0 or g.workers == NULL:
             raise MemoryError("cannot set up the workers")
         g.dev = options.dev
+        g.checking = options.checking
         self.set_limits(options)
         self.start_logs(options, log_fd)
         g.access_log = options.access_log and log_enabled(logger_ring(&self.logger, 0), LEVEL_INFO)
@@ -143,6 +157,32 @@ cdef class Engine:
         return [os_path.decode("utf-8", "surrogateescape") for os_path in b.p[:b.n].split(b"\0") if os_path] \
             if b.n else []
 
+    def routes(self):
+        """The routes of worker 0 in the order of registration, once it is "loaded" and rests: for each the method
+        ("any" for all), the bits (1 << METHODS.index(method)) of the methods that it answers, its path, a list of
+        (kind, text, optional) and the place where it was registered."""
+        cdef State *s = self.server.workers[0].state
+        cdef Route *rt
+        cdef uint32_t i, k
+        places = s.places.p[:s.places.n].split(b"\0") if s.places.n else []
+        found = []
+        for i in range(s.router.n):
+            rt = s.router.routes[i]
+            segments = []
+            for k in range(rt.nsegments):
+                segments.append((self.SEGMENTS[rt.segments[k].kind],
+                                 rt.segments[k].text.p[:rt.segments[k].text.n], bool(rt.segments[k].optional)))
+            found.append((self.METHODS[rt.method], rt.methods, rt.path.p[:rt.path.n], segments, places[i]))
+        return found
+
+    def first_route(self, int method, bytes path not None):
+        """The position of the route of worker 0 that answers a method (its bit's number) on a path, -1: none does."""
+        cdef Param params[PARAMS_MAX]
+        cdef Route *rt
+        if router_match(&self.server.workers[0].state.router, method, path, len(path), params, &rt) != OK:
+            return -1
+        return rt.order
+
     def busy(self, uint32_t i):
         """Open connections of worker `i`. A glance from another thread: exact only when the worker rests."""
         return self.server.workers[i].nconns
@@ -182,6 +222,11 @@ cdef uint64_t milliseconds(double seconds) noexcept:
     return <uint64_t>(seconds * 1000)
 
 
-def lua_version():
-    """The version of the bound LuaJIT, for `heart version`."""
-    return lua_version_gil()
+def lua_evaluate(str code not None, str argument not None=""):
+    """What Lua code says of an argument (`...`), in a plain state of its own."""
+    return lua_evaluate_gil(code.encode(), argument.encode("utf-8", "surrogateescape"))
+
+
+def compiler():
+    """What compiled this module, and the Cython whose runtime is in it."""
+    return COMPILER.decode(), ".".join(str(CYTHON_HEX_VERSION >> shift & 255) for shift in (24, 16, 8))

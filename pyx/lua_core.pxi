@@ -46,6 +46,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     lua_setfield(L, -2, b"workers")
     lua_pushboolean(L, s.worker.server.dev)
     lua_setfield(L, -2, b"dev")
+    lua_pushboolean(L, s.worker.server.checking)
+    lua_setfield(L, -2, b"checking")
     lua_pushstring(L, HEART_VERSION)
     lua_setfield(L, -2, b"version")
 
@@ -73,14 +75,15 @@ cdef int method_named(Span name) noexcept nogil:
 
 
 cdef int l_core_route(lua_State *L) noexcept nogil:
-    """route(method, path, fn[, {body = "buffer"|"stream", max_body = bytes}])"""
+    """route(method, path, fn[, {body = "buffer"|"stream", max_body = bytes}[, place]]); `place` says where the call
+    stands, for `heart check`."""
     cdef State *s = l_state(L)
     cdef int method = method_named(l_check_span(L, 1))
     cdef Span path = l_check_span(L, 2)
     cdef Route *route
     cdef int rc, handler
     luaL_checktype(L, 3, LUA_TFUNCTION)
-    lua_settop(L, 4)
+    lua_settop(L, 5)
     if method == METHOD_OTHER:
         return luaL_argerror(L, 1, b"unknown method")
     lua_pushvalue(L, 3)
@@ -91,8 +94,19 @@ cdef int l_core_route(lua_State *L) noexcept nogil:
                           lua_tostring_z(L, 2), <int>PARAMS_MAX)
     if rc != OK:
         return luaL_error(L, b"not enough memory")
+    if s.worker.server.checking:
+        l_route_place(L, s)
     l_route_options(L, route)
     return 0
+
+
+cdef void l_route_place(lua_State *L, State *s) noexcept nogil:
+    """Keep the text at index 5 for the route just added: empty if there is none."""
+    cdef Span place = Span(NULL, 0)
+    if lua_type(L, 5) == LUA_TSTRING:
+        place = l_check_span(L, 5)
+    if (place.n and buf_append(&s.places, place.p, place.n) != OK) or buf_put(&s.places, 0) != OK:
+        luaL_error(L, b"not enough memory")
 
 
 cdef void l_route_options(lua_State *L, Route *route) noexcept nogil:

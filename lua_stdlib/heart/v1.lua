@@ -137,6 +137,12 @@ local function set_fallback()
   end))
 end
 
+---Where the application registers a route: "@file:line", for `heart check`.
+local function place()
+  local info = debug.getinfo(3, "Sl")
+  return info.source .. ":" .. info.currentline
+end
+
 ---@param prefix string
 ---@param target table
 ---@param group? heart.group
@@ -152,7 +158,7 @@ local function add_methods(prefix, target, group)
       if prefix ~= "" and path ~= "" and path:sub(1, 1) ~= "/" then
         path = "/" .. path
       end
-      local ok, err = pcall(core.route, method, prefix .. path, compose(fn, group), options)
+      local ok, err = pcall(core.route, method, prefix .. path, compose(fn, group), options, core.checking and place())
       if not ok then
         error(err, 2)
       end
