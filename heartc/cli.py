@@ -41,6 +41,13 @@ def check(**values):
     return module.run(**values)
 
 
+def new(**values):
+    """Make an application."""
+    from . import new as module
+
+    return module.run(**values)
+
+
 def version(**values):
     """Print the versions."""
     from . import about
@@ -63,7 +70,7 @@ def man(**values):
 
 
 # Imports are written out, so that PyInstaller sees them.
-WORK = {"serve": serve, "check": check, "version": version, "completion": completion, "man": man}
+WORK = {"serve": serve, "new": new, "check": check, "version": version, "completion": completion, "man": man}
 
 
 def parameters(command):

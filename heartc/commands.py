@@ -94,6 +94,12 @@ COMMANDS = (
         ),
     ),
     Command(
+        "new",
+        WRITE,
+        "Make a small application that runs.",
+        (Argument(DIR, "The folder to make. One that is there is filled if no file is in the way."),),
+    ),
+    Command(
         "check",
         WRITE,
         "Find syntax errors, missing modules and routes that are never reached.",

@@ -27,6 +27,14 @@ def stdlib_path():
     raise HeartError(f"the Lua modules of Heart are missing below {here}; reinstall heart")
 
 
+def data_path(name):
+    """A file or folder of data beside this module, as it is in a source tree, a wheel and the frozen binary."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    if not os.path.exists(path):
+        raise HeartError(f"{path} is missing; reinstall heart")
+    return path
+
+
 def package_path(script, stdlib):
     """package.path: the script's folder, its LuaRocks tree, Heart's modules, the system's."""
     folder = script_folder(script)

@@ -6,29 +6,15 @@ of an example's README.md are run against the main.lua beside it.
 """
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from heart_server import ROOT, Server, need, run
+from heart_server import ROOT, Server
+from shown import blocks, check, commands
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/main.lua"))
-BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROUTE = re.compile(r"""["']heart\.v1["'].*\b\w+\.(get|post|put|delete|patch|static|use)\(""", re.DOTALL)
-
-
-def blocks(page):
-    """The text of every fenced block."""
-    return BLOCK.findall(page.read_text())
-
-
-def commands(text):
-    """(words, expected output) of every curl command of a block."""
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        line, _, output = part.partition("\n")
-        if line.startswith("curl "):
-            yield shlex.split(line), output.rstrip("\n")
 
 
 def apps(page):
@@ -40,14 +26,6 @@ def apps(page):
         elif found:
             found[-1][1].extend(commands(text))
     return found
-
-
-def check(server, wanted):
-    for words, expected in wanted:
-        local = [re.sub(r"\b(localhost|127\.0\.0\.1):3333\b", server.url[7:], word) for word in words]
-        out = run(need("curl", "curl"), "-sS", *local[1:]).stdout.replace("\r\n", "\n").rstrip("\n")
-        pattern = re.escape(expected).replace(r"\.\.\.", "(?s:.*)")
-        assert re.fullmatch(pattern, out), f"{shlex.join(words)} printed {out!r}, the page says {expected!r}"
 
 
 SHOWN = [(page.name, code, wanted) for page in PAGES if page.exists() for code, wanted in apps(page)]
