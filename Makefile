@@ -21,7 +21,7 @@ asan_env  = HEART_SANITIZED=$(CURDIR)/build/asan/lib HEART_BIN="$(asan_bin)" \
 # $(call need,command,Debian package)
 need = @command -v $(1) >/dev/null || { echo "make $@: $(1) is missing: apt-get install $(2)" >&2; exit 1; }
 
-.PHONY: run core test lint format asan fuzz binary bench nightly clean
+.PHONY: run core test lint format asan fuzz binary wheel deb bench nightly clean
 
 run: core
 	$(BIN)/heart serve examples/hello-world/main.lua --workers auto
@@ -62,6 +62,9 @@ nightly: test asan
 	$(BIN)/pytest -m nightly
 	$(MAKE) fuzz SECONDS=600
 	$(MAKE) bench
+
+wheel:
+	packaging/wheel/build.sh $(PYTHON)
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info heartc/*.so

