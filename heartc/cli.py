@@ -2,6 +2,7 @@
 __main__); only its help comes here."""
 
 import inspect
+import os
 import sys
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from . import commands, config, usage
-from .errors import ConfigError, HeartError, nearest
+from .errors import ConfigError, HeartError, nearest, nearest_flag
 
 
 class Group(TyperGroup):
@@ -161,18 +162,31 @@ def run(arguments):
 
 def describe(error, arguments):
     """A usage error, with what was probably meant."""
-    command = commands.find(error.ctx.info_name) if error.ctx else None
+    command = commands.find(error.ctx.info_name if error.ctx else arguments[0])
     if isinstance(error, click.NoSuchOption):
         flags = [option.flag for option in command.options] if command else []
-        near = nearest(error.option_name, [*flags, "--help"])
+        near = nearest_flag(error.option_name, [*flags, "--help"])
         page = f"heart {command.name} --help" if command else "heart --help"
         return f"{error.option_name}: no such option" + (f"; did you mean {near}?" if near else f" (see {page})")
-    if command is None and error.ctx:
+    if isinstance(error, click.BadOptionUsage) and command:
+        return wrong_use(error.option_name, command)
+    if command is None:
         return unknown_command(arguments[0])
     return error.format_message()
 
 
+def wrong_use(flag, command):
+    """The message about a value that is missing, or given to a switch."""
+    option = next(option for option in command.options if flag in (option.flag, option.short))
+    if option.sets:
+        return f"{flag}: takes no value; expected {flag} alone"
+    return f"{flag}: a value is missing; expected {option.kind.expected}"
+
+
 def unknown_command(word):
-    """The message about a command that does not exist."""
+    """The message about a command that does not exist; the word may be an application."""
+    for path in (os.path.join(word, "main.lua"), word):
+        if os.path.isfile(path):
+            return f"{word}: no such command; did you mean heart serve {path}?"
     near = nearest(word, [command.name for command in commands.COMMANDS if not command.hidden])
     return f"{word}: no such command" + (f"; did you mean {near}?" if near else " (see heart --help)")

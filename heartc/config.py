@@ -8,7 +8,7 @@ import math
 import os
 import sys
 
-from .errors import ConfigError, nearest
+from .errors import ConfigError, nearest, nearest_flag
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LOG_LEVELS = ("debug", "info", "warn", "error", "off")
@@ -260,7 +260,7 @@ def read_arguments(settings, arguments):
         if option.sets:
             given.add(flag)
             if equals:
-                raise ConfigError(f"{flag}: takes no value")
+                raise ConfigError(f"{flag}: takes no value; expected {flag} alone")
             setattr(settings, *option.sets)
             continue
         if not equals:
@@ -269,7 +269,7 @@ def read_arguments(settings, arguments):
             value = rest.pop(0)
         set_value(settings, option, value, given)
     if {"--dev", "--prod"} <= given:
-        raise ConfigError("--dev and --prod exclude each other")
+        raise ConfigError("--dev and --prod exclude each other; expected one of them")
     return words
 
 
@@ -289,27 +289,53 @@ def set_value(settings, option, text, given):
 
 def unknown_option(flag):
     """The message about a flag that does not exist."""
-    near = nearest(flag, BY_FLAG)
+    near = nearest_flag(flag, BY_FLAG)
     return f"{flag}: no such option" + (f"; did you mean {near}?" if near else " (see heart serve --help)")
 
 
 def check_script(words):
     """The script's path, or an error that helps."""
     if not words:
-        raise ConfigError("SCRIPT is missing: heart serve SCRIPT, for example heart serve main.lua")
+        raise ConfigError(f"SCRIPT is missing{script_hint()}")
     if len(words) > 1:
         raise ConfigError(f"{words[1]}: one SCRIPT only, {words[0]} was given before")
     script = words[0]
     if os.path.isdir(script):
-        raise ConfigError(f"{script}: is a folder; expected a Lua file, for example {os.path.join(script, 'main.lua')}")
+        main = os.path.join(script, "main.lua")
+        hint = f"; did you mean {main}?" if os.path.isfile(main) else "; expected a Lua file"
+        raise ConfigError(f"{script}: is a folder{hint}")
     if not os.path.exists(script):
-        folder = os.path.dirname(script) or "."
-        near = nearest(os.path.basename(script), os.listdir(folder)) if os.path.isdir(folder) else None
-        hint = f"; did you mean {os.path.join(os.path.dirname(script), near)}?" if near else ""
-        raise ConfigError(f"{script}: no such file{hint}")
+        raise ConfigError(f"{script}: no such file{file_hint(script)}")
     if not os.access(script, os.R_OK):
-        raise ConfigError(f"{script}: can not be read: permission denied")
+        raise ConfigError(f"{script}: can not be read: permission denied; expected a file that this user may read")
     return script
+
+
+def names_in(folder):
+    """What lies in a folder, as far as this user may know."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def script_hint():
+    """The end of the message about a missing SCRIPT: the Lua file of this folder, if there is one."""
+    found = sorted(name for name in names_in(".") if name.endswith(".lua"))
+    if "main.lua" in found or len(found) == 1:
+        return f"; did you mean heart serve {'main.lua' if 'main.lua' in found else found[0]}?"
+    return ": heart serve SCRIPT, for example heart serve main.lua; heart new DIR makes an application"
+
+
+def file_hint(path):
+    """The end of the message about a missing file: a near name, the Lua file that is there, or the missing folder."""
+    folder, name = os.path.split(path)
+    if not os.path.isdir(folder or "."):
+        return f"; there is no folder {folder}"
+    names = names_in(folder or ".")
+    scripts = [found for found in names if found.endswith(".lua")]
+    near = nearest(name, scripts) or nearest(name, names) or (scripts[0] if len(scripts) == 1 else None)
+    return f"; did you mean {os.path.join(folder, near)}?" if near else ""
 
 
 def complete(settings):
@@ -325,7 +351,9 @@ def complete(settings):
     if settings.max_target_size > settings.max_header_size:
         settings.max_target_size = settings.max_header_size
     if settings.max_header_size > 1 << 24:
-        raise ConfigError("--max-header-size: more than 16M makes every worker's read buffer too large")
+        raise ConfigError(
+            "--max-header-size: more than 16M makes every worker's read buffer too large; expected a smaller size"
+        )
 
 
 def processors():

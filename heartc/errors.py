@@ -19,3 +19,10 @@ def nearest(word, candidates):
 
     found = get_close_matches(word, list(candidates), 1)
     return found[0] if found else None
+
+
+def nearest_flag(word, flags):
+    """The flag that `word` was probably meant to be, or None: of "-p" the first one with this letter."""
+    if len(word) == 2:
+        return next((flag for flag in flags if flag.startswith("-" + word)), None)
+    return nearest(word, flags)

@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 
+from . import trouble
 from .errors import ConfigError, HeartError
 
 DEFAULT_HOST = "0.0.0.0"
@@ -55,11 +56,22 @@ def read_address(text):
     host, _, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    elif ":" in host:
+    elif ":" in host and "/" not in host:
         raise ConfigError(f"--listen: {text!r}: an IPv6 address needs brackets: [{host}]:{port}")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ConfigError(f"--listen: {text!r}: expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH")
+        raise ConfigError(f"--listen: {text!r}: expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH{meant(text)}")
     return Address(text, host or DEFAULT_HOST, int(port))
+
+
+def meant(text):
+    """The end of a message about an address: what it probably was to be."""
+    if "://" in text:
+        return f"; did you mean {text.partition('://')[2].rstrip('/')}?"
+    if "/" in text:
+        return f"; did you mean unix:{text}?"
+    if text and ":" not in text and not text.isdigit():
+        return f"; did you mean {text}:{DEFAULT_PORT}?"
+    return ""
 
 
 def open_all(settings):
@@ -96,7 +108,7 @@ def take_inherited(fd, listeners):
         if not s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError(errno.EINVAL, "the socket does not listen")
     except OSError as error:
-        raise HeartError(f"cannot use the inherited descriptor {fd}: {explain(error)}") from None
+        raise HeartError(f"cannot use the inherited descriptor {fd}: {trouble.explain(error)}") from None
     s.setblocking(False)
     os.set_inheritable(fd, False)
     if s.family == socket.AF_UNIX:
@@ -130,7 +142,7 @@ def open_tcp(address, settings, listeners):
             s.listen(settings.backlog)
             sockets.append((s.detach(), 0))
     except OSError as error:
-        raise HeartError(f"cannot listen on {address.text}: {explain(error)}") from None
+        raise HeartError(f"cannot listen on {address.text}: {trouble.explain(error, address)}") from None
 
 
 def bind_tcp(family, where, exclusive):
@@ -160,7 +172,7 @@ def open_unix(address, settings, listeners):
         s.bind(address.path)
         s.listen(settings.backlog)
     except OSError as error:
-        raise HeartError(f"cannot listen on {address.text}: {explain(error)}") from None
+        raise HeartError(f"cannot listen on {address.text}: {trouble.explain(error, address)}") from None
     share(s, SHARED | UNIX, listeners)
 
 
@@ -188,14 +200,3 @@ def remove_unix(wanted):
                 os.unlink(address.path)
             except OSError:
                 pass
-
-
-def explain(error):
-    """An OSError in words that say what to do."""
-    if error.errno == errno.EADDRINUSE:
-        return "the address is taken: another program listens there"
-    if error.errno == errno.EACCES:
-        return "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
-    if isinstance(error, socket.gaierror):
-        return f"unknown host ({error.strerror})"
-    return error.strerror or str(error)
