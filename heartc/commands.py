@@ -114,6 +114,10 @@ COMMANDS = (
         "version",
         ABOUT,
         "Print the versions of Heart and of what it is made of.",
+        options=(
+            switch("--verbose", "Tell about the build, the features and the licences, too."),
+            switch("--json", "Print it as JSON."),
+        ),
     ),
     Command(
         "completion",
