@@ -142,7 +142,10 @@ def make_app():
 
 
 def run(arguments):
-    """Run the command line; returns the exit status. Errors are one line that says what was expected."""
+    """Run the command line; returns the exit status. Errors are one line that says what was expected.
+    `heart help COMMAND` is `heart COMMAND --help`."""
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     try:
         return make_app().main(args=arguments, prog_name="heart", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError:

@@ -72,6 +72,11 @@ def test_explanations_begin_in_one_column():
         assert rest is None or rest.end() + 2 == usage.COLUMN, line
 
 
+def test_help_as_a_command_is_help():
+    assert printed("help") == printed("--help")
+    assert printed("help", "check") == printed("check", "--help")
+
+
 def test_help_wins_over_other_words(tmp_path):
     assert printed("serve", tmp_path / "main.lua", "--port", "80", "--help").startswith("Usage: heart serve")
 
