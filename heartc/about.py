@@ -67,7 +67,7 @@ def as_text(facts):
 
 def aligned(pairs):
     """Names and values in two columns."""
-    return [f"  {name:<24}{value if isinstance(value, str) else 'yes' if value else 'no'}" for name, value in pairs]
+    return [f"  {name:<26}{value if isinstance(value, str) else 'yes' if value else 'no'}" for name, value in pairs]
 
 
 def c_library():
@@ -125,6 +125,8 @@ def is_inside(where):
         return where == "all" or frozen()
     if where == "store":
         return importlib.util.find_spec("rocksdict") is not None
+    if where == "glibc":  # it is unpacked only where the machine's own does not do
+        return frozen() and c_library().startswith("glibc")
     return frozen() and any(where in names for _, _, names in os.walk(internal()))
 
 

@@ -10,7 +10,6 @@ import os
 import socket
 import stat
 
-from . import trouble
 from .errors import ConfigError, HeartError
 
 DEFAULT_HOST = "0.0.0.0"
@@ -108,7 +107,7 @@ def take_inherited(fd, listeners):
         if not s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError(errno.EINVAL, "the socket does not listen")
     except OSError as error:
-        raise HeartError(f"cannot use the inherited descriptor {fd}: {trouble.explain(error)}") from None
+        raise HeartError(f"cannot use the inherited descriptor {fd}: {reason(error)}") from None
     s.setblocking(False)
     os.set_inheritable(fd, False)
     if s.family == socket.AF_UNIX:
@@ -142,7 +141,7 @@ def open_tcp(address, settings, listeners):
             s.listen(settings.backlog)
             sockets.append((s.detach(), 0))
     except OSError as error:
-        raise HeartError(f"cannot listen on {address.text}: {trouble.explain(error, address)}") from None
+        raise HeartError(f"cannot listen on {address.text}: {reason(error, address)}") from None
 
 
 def bind_tcp(family, where, exclusive):
@@ -172,7 +171,7 @@ def open_unix(address, settings, listeners):
         s.bind(address.path)
         s.listen(settings.backlog)
     except OSError as error:
-        raise HeartError(f"cannot listen on {address.text}: {trouble.explain(error, address)}") from None
+        raise HeartError(f"cannot listen on {address.text}: {reason(error, address)}") from None
     share(s, SHARED | UNIX, listeners)
 
 
@@ -200,3 +199,10 @@ def remove_unix(wanted):
                 os.unlink(address.path)
             except OSError:
                 pass
+
+
+def reason(error, address=None):
+    """Why an address could not be listened on, and what to do."""
+    from . import trouble
+
+    return trouble.explain(error, address)
