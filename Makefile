@@ -66,6 +66,11 @@ nightly: test asan
 wheel:
 	packaging/wheel/build.sh $(PYTHON)
 
+# The package of what `make binary` has left in dist.
+deb: dist/heart
+	$(call need,dpkg-deb,dpkg)
+	$(PYTHON) packaging/deb/build.py
+
 clean:
 	rm -rf build dist $(VENV) *.egg-info heartc/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
