@@ -1,7 +1,7 @@
 """Makes dist/heart_VERSION_ARCHITECTURE.deb from dist/heart. Usage: /usr/bin/python3 packaging/deb/build.py [FOLDER]
 
-FOLDER is another one than dist. The architecture is that of dist/heart. The same files give the same package, byte for byte: times come from the
-changelog, owners and modes from here. It needs dpkg-deb.
+FOLDER is another one than dist. The architecture is that of dist/heart. The same files give the same package, byte for
+byte: times come from the changelog, owners and modes from here. It needs dpkg-deb.
 """
 
 import gzip
