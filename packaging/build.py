@@ -159,9 +159,7 @@ def assemble(work, output):
         )
     except tree.TreeError as error:
         fail(str(error))
-    glibc = elf.glibc_needed(path for path in folder.rglob("*") if path.name not in libc and path.is_file() and elf.is_elf(path))
-    if "musl" in libc[0]:
-        glibc = None
+    glibc = None if "musl" in libc[0] else elf.glibc_needed(tree.elf_files(folder, libc))
     launcher = compile_launcher(work, f"{tree.INNER}/{libc[0]}", elf.interpreter(folder / "heart"), glibc)
     pack.write(launcher, folder, "heart", libc, output)
     say(f"{output}: {output.stat().st_size:,} bytes, {'musl' if glibc is None else f'glibc 2.{glibc} or its own'}")

@@ -16,7 +16,9 @@ import elf
 
 INNER = "_internal"
 FOLDERS = ("heartc", "lupa", "rocksdict")  # packages with extension modules, which are not loaded from a zip file
-DROPPED = ("lupa/__init__.pyc", "lupa/version.pyc", "heartc/lua_stdlib/__init__.pyc")  # lupa's Python half is not used
+DROPPED = ("lupa/__init__.pyc", "lupa/version.pyc")  # lupa's Python half is not used
+# Names of hosts are encoded as "idna", names in zip files may be "cp437"; the tables of all others are not needed.
+ENCODINGS = "__init__ aliases ascii cp437 idna latin_1 punycode utf_8 utf_8_sig utf_16 utf_16_be utf_16_le".split()
 
 # All of glibc that a module or the resolver may ask for: what is not here would be taken from the host, and parts of
 # two C libraries do not work together.
@@ -31,7 +33,7 @@ def compile_program(source, target, prefix_map):
     """The program: Python embedded, statically where the distribution has its static library."""
     static = Path(sysconfig.get_config_var("LIBPL") or "", sysconfig.get_config_var("LIBRARY") or "")
     if static.is_file() and static.suffix == ".a":
-        words = [config for name in ("MODLIBS", "LIBS", "SYSLIBS") for config in sysconfig.get_config_var(name).split()]
+        words = [word for name in ("MODLIBS", "LIBS", "SYSLIBS") for word in sysconfig.get_config_var(name).split()]
         python = ["-no-pie", "-Wl,--export-dynamic", str(static), *dict.fromkeys(words)]
     else:
         python = [f"-L{sysconfig.get_config_var('LIBDIR')}", f"-lpython{sysconfig.get_config_var('LDVERSION')}"]
@@ -40,6 +42,14 @@ def compile_program(source, target, prefix_map):
         + [source, "-o", target, *python, "-Wl,--disable-new-dtags,-rpath,$ORIGIN/" + INNER, "-Wl,--build-id=none"],
         check=True,
     )
+
+
+def is_dropped(name):
+    """Whether something that PyInstaller has found has no place in the payload."""
+    folder, _, rest = name.partition("/")
+    if folder == "encodings":
+        return rest.removesuffix(".pyc") not in ENCODINGS
+    return name in DROPPED or ".dist-info/" in name or name.startswith("libpython")
 
 
 def place_of(name):
@@ -55,10 +65,10 @@ def copy(source, target):
 
 
 def copy_found(found, inner):
-    """Copy what PyInstaller has found."""
+    """Copy what PyInstaller has found. Returns what belongs into modules.zip: (name, path)."""
     packed = []
     for name, source, *_ in found["modules"] + found["libraries"]:
-        if name in DROPPED or ".dist-info/" in name or name.startswith("libpython"):
+        if is_dropped(name):
             continue
         place = place_of(name)
         if place:
@@ -102,6 +112,11 @@ def copy_shared_python(program, inner):
             copy(library(name).resolve(), inner / name)
 
 
+def elf_files(tree, libc):
+    """The paths of all ELF files but those of the C library, which stay as the distribution has made them."""
+    return [p for p in sorted(tree.rglob("*")) if p.is_file() and p.name not in libc and elf.is_elf(p)]
+
+
 def strip(files):
     """Remove what only debuggers need."""
     for path in files:
@@ -130,7 +145,7 @@ def build(found_file, lua_stdlib, program_source, tree, prefix_map):
         copy(path, inner / "heartc/lua_stdlib" / path.relative_to(lua_stdlib))
     copy_shared_python(program, inner)
     libc = copy_libc(program, inner)
-    files = [path for path in sorted(tree.rglob("*")) if path.is_file() and elf.is_elf(path)]
-    strip([path for path in files if path.name not in libc])
+    files = elf_files(tree, libc)
+    strip(files)
     check_complete(files, libc)
     return libc

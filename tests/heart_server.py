@@ -36,7 +36,10 @@ SANITIZER_REPORT = re.compile(r"AddressSanitizer|runtime error:")
 
 def heart_command():
     """The words that start Heart: HEART_BIN, or the console script beside this Python."""
-    return shlex.split(os.environ.get("HEART_BIN", "")) or [str(Path(sys.executable).with_name("heart"))]
+    words = shlex.split(os.environ.get("HEART_BIN", "")) or [str(Path(sys.executable).with_name("heart"))]
+    if "/" in words[0]:
+        words[0] = os.path.abspath(words[0])  # servers run in folders of their own
+    return words
 
 
 def heart_environment(extra=None):

@@ -107,6 +107,42 @@ do
   end
 end
 
+-- The third searcher is the one for C modules (package.cpath), the fourth looks for a submodule in the module of its root.
+do
+  local searchpath, loadlib = package.searchpath, package.loadlib
+
+  ---@return string? reason
+  local function refuse(path)
+    return require("heart.cmodule").refuse(path)
+  end
+
+  local function guarded(search, file_of)
+    return function(name)
+      local path = searchpath(file_of(name), package.cpath)
+      local reason = path and refuse(path)
+      if reason then
+        error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path, reason), 0)
+      end
+      return search(name)
+    end
+  end
+
+  package.loaders[3] = guarded(package.loaders[3], function(name)
+    return name
+  end)
+  package.loaders[4] = guarded(package.loaders[4], function(name)
+    return name:match("^[^.]*")
+  end)
+
+  function package.loadlib(path, name)
+    local reason = refuse(path)
+    if reason then
+      return nil, ("%s: %s"):format(path, reason), "open"
+    end
+    return loadlib(path, name)
+  end
+end
+
 -- ---- What the engine calls ---------------------------------------------------------------------------------------
 
 core.describe(function(err)

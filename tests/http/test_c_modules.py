@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from heart_server import Server, heart, missing
+from heart_server import Server, heart, missing, need, run
 
 MODULES = {"lpeg": "lua-lpeg", "lfs": "lua-filesystem", "cjson": "lua-cjson"}
 
@@ -44,6 +44,61 @@ def test_c_module_that_yields_through_a_metamethod_is_no_crash(serve):
     """)
     assert server.get().status == 500
     assert server.get("/ok").text == "ok"
+
+
+def module_file(name):
+    """Where Debian has put a C module."""
+    need_module(name)
+    return next(Path("/usr/lib").glob(f"*/lua/5.1/{name}.so")).resolve()
+
+
+def refusal(folder, code):
+    """What a server says on stderr whose script is `code`."""
+    (folder / "main.lua").write_text(code)
+    result = heart("serve", folder / "main.lua", "--port", "0")
+    assert result.returncode == 1
+    return result.stderr
+
+
+def test_module_for_musl_is_refused_with_a_reason(tmp_path):
+    (tmp_path / "odd.c").write_text("#include <stdlib.h>\nint luaopen_odd(void *L) { return L == malloc(1); }\n")
+    run(need("musl-gcc", "musl-tools"), "-shared", "-fPIC", "-o", tmp_path / "odd.so", tmp_path / "odd.c")
+    for code in ('require("odd")', 'require("odd.inner")', f'assert(package.loadlib("{tmp_path}/odd.so", "*"))'):
+        said = refusal(tmp_path, code)
+        assert "it was built for musl, and Heart runs with" in said
+        assert f"{tmp_path}/odd.so" in said
+
+
+def test_module_for_a_newer_libc_is_refused_with_a_reason(tmp_path):
+    (tmp_path / "lpeg.so").write_bytes(module_file("lpeg").read_bytes().replace(b"GLIBC_2.14", b"GLIBC_2.99"))
+    said = refusal(tmp_path, 'require("lpeg")')
+    assert "lpeg.so" in said
+    assert "it was built for glibc 2.99, and Heart runs with" in said
+
+
+def test_broken_module_is_no_crash(tmp_path):
+    """Cut off at every eighth byte of its first 4 KiB, and with random bytes: always an error, whoever says it."""
+    whole = module_file("lpeg").read_bytes()
+    (tmp_path / "main.lua").write_text("""
+        local refuse, whole = require("heart.cmodule").refuse, io.open("whole.so", "rb"):read("*a")
+        local function try(data)
+          local file = io.open("cut.so", "wb")
+          file:write(data)
+          file:close()
+          refuse("cut.so")
+        end
+        for size = 0, 4096, 8 do try(whole:sub(1, size)) end
+        for size = 4096, #whole, 1021 do try(whole:sub(1, size)) end
+        math.randomseed(7)
+        for _ = 1, 300 do
+          local at = math.random(7, 1024)
+          try(whole:sub(1, at) .. string.char(math.random(0, 255), math.random(0, 255)) .. whole:sub(at + 3))
+        end
+        error("all tried")
+    """)
+    (tmp_path / "whole.so").write_bytes(whole)
+    result = heart("serve", tmp_path / "main.lua", "--port", "0", cwd=tmp_path)
+    assert "all tried" in result.stderr
 
 
 def test_modules_beside_the_script_are_found(serve):
