@@ -69,7 +69,7 @@ int places_list(struct place *places, int max, const char *self)
 {
     static const char *const shared[] = { "/tmp", "/var/tmp", "/dev/shm" };
     const char *xdg = getenv("XDG_CACHE_HOME");
-    static char folder[4096];
+    static char folder[4200];
     char name[32];
     int count = 0;
     snprintf(name, sizeof name, "/heart-%u", (unsigned)geteuid());
@@ -81,9 +81,8 @@ int places_list(struct place *places, int max, const char *self)
         place_add(places, &count, max, own_home(), "/.cache/heart", 0);
     for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
         place_add(places, &count, max, shared[i], name, 1);
-    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(self, '/') - self), self);
-    snprintf(name, sizeof name, "/.heart-%u", (unsigned)geteuid());
-    place_add(places, &count, max, folder, name, 1);
+    snprintf(folder, sizeof folder, "%.*s/.heart-%u", (int)(strrchr(self, '/') - self), self, (unsigned)geteuid());
+    place_add(places, &count, max, folder, "", 1);
     return count;
 }
 

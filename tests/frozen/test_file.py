@@ -1,0 +1,115 @@
+"""The file itself: its size, what it needs, what it tells about the machine it was built on, and damaged copies of it."""
+
+import re
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from frozen.one_file import entries, footer, start, worked
+from heart_server import ROOT, need, run
+
+LARGEST = 9_500_000
+
+
+def test_size(binary):
+    assert binary.stat().st_size <= LARGEST
+
+
+def test_static(binary):
+    """No loader and no library is asked for: the kernel alone can start it."""
+    assert "statically linked" in run(need("file", "file"), "-L", binary).stdout
+    assert "INTERP" not in run(need("readelf", "binutils"), "-lW", binary).stdout
+
+
+def test_no_paths_of_the_build_machine_in_the_file(binary):
+    """None of the checkout, of a home or a temporary folder."""
+    text = run(need("strings", "binutils"), "-a", binary, errors="replace").stdout
+    found = [line for line in text.splitlines() if re.search(r"/(tmp|root|home|build|work|usr/src)/", line)]
+    assert not found
+
+
+def test_no_paths_of_the_build_machine_in_what_is_unpacked(binary, cache):
+    """rocksdict comes compiled, with the paths of its own makers; Python's texts have /tmp as an example."""
+    assert worked(start("version", HEART_CACHE=cache))
+    folders = [str(ROOT), str(Path.home()) + "/", "/build/binary"]
+    for path in (path for path in cache.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        own = "rocksdict" not in path.parts
+        assert not [folder for folder in folders if own and folder.encode() in data], path
+        assert str(ROOT).encode() not in data, path
+
+
+def test_no_tools_are_inside(binary, cache):
+    assert worked(start("version", HEART_CACHE=cache))
+    names = {path.name for path in cache.rglob("*")}
+    assert not [name for name in names if re.match(r"(lua5|luajit20|libssl|libcrypto|_ssl)", name)]
+    modules = subprocess.run(
+        ["unzip", "-l", next(cache.glob("*/_internal/modules.zip"))], capture_output=True, text=True, check=True
+    ).stdout
+    assert "encodings/utf_8.pyc" in modules
+    assert not re.search(r"(Cython|setuptools|PyInstaller|pip|rich|pydantic)/", modules)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99, 0.999999])
+def test_file_that_is_cut_off_says_so(binary, cache, tmp_path, share):
+    cut = tmp_path / "cut"
+    data = binary.read_bytes()
+    cut.write_bytes(data[: int(len(data) * share)])
+    cut.chmod(0o755)
+    result = start("version", file=cut, HEART_CACHE=cache)
+    assert result.returncode == 127
+    assert result.stderr == "heart: this file is damaged or incomplete: download it again\n"
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_changed_byte_is_noticed_when_it_is_unpacked(binary, cache, tmp_path, share):
+    data = bytearray(binary.read_bytes())
+    size = struct.unpack_from("<Q", data, footer(data) + 16)[0]
+    data[footer(data) - size + int(size * share)] ^= 1
+    bad = tmp_path / "bad"
+    bad.write_bytes(data)
+    bad.chmod(0o755)
+    result = start("version", file=bad, HEART_CACHE=cache)
+    assert result.returncode == 127
+    assert "damaged" in result.stderr
+    assert entries(cache) == []
+
+
+def test_footer_with_a_wrong_byte_is_no_crash(binary, cache, tmp_path):
+    """In every field, from the magic to the size of the index; sizes that are not used may be wrong."""
+    data = bytearray(binary.read_bytes())
+    bad = tmp_path / "bad"
+    bad.write_bytes(data)
+    bad.chmod(0o755)
+    at = footer(data)
+    for i in range(40):
+        with bad.open("r+b") as file:
+            file.seek(at + i)
+            file.write(bytes([data[at + i] ^ 0xFF]))
+        result = start("version", file=bad, HEART_CACHE=cache)
+        assert worked(result) or (result.returncode == 127 and result.stderr.startswith("heart: ")), i
+        with bad.open("r+b") as file:
+            file.seek(at)
+            file.write(data[at:])
+
+
+def test_application_behind_the_payload_shares_the_cache_entry(binary, cache, tmp_path):
+    data = binary.read_bytes()
+    app = b"an archive that the launcher does not look into"
+    both = tmp_path / "both"
+    both.write_bytes(data + app + struct.pack("<8sIIQ", b"HEARTAPP", 1, 0, len(data)).ljust(64, b"\0"))
+    both.chmod(0o755)
+    assert worked(start("version", HEART_CACHE=cache))
+    assert worked(start("version", file=both, HEART_CACHE=cache))
+    assert len(entries(cache)) == 1
+
+
+@pytest.mark.parametrize("start_at", [0, 63, 64, 1 << 40, (1 << 64) - 1])
+def test_application_footer_that_points_elsewhere_is_no_crash(binary, cache, tmp_path, start_at):
+    bad = tmp_path / "bad"
+    bad.write_bytes(binary.read_bytes() + struct.pack("<8sIIQ", b"HEARTAPP", 1, 0, start_at).ljust(64, b"\0"))
+    bad.chmod(0o755)
+    result = start("version", file=bad, HEART_CACHE=cache)
+    assert result.returncode == 127
+    assert "damaged" in result.stderr
