@@ -53,12 +53,12 @@ fuzz: $(VENV)/stamp-tests
 
 binary: dist/heart
 
-bench: $(VENV)/stamp-core
+bench: $(VENV)/stamp-core dist/heart
 	$(call need,wrk,wrk)
 	$(call need,h2load,nghttp2-client)
 	$(BIN)/python tests/bench/run.py --write
 
-nightly: test asan
+nightly: binary test asan
 	$(BIN)/pytest -m nightly
 	$(MAKE) fuzz SECONDS=600
 	$(MAKE) bench

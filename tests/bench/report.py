@@ -115,12 +115,12 @@ def short(results):
     return table(head, rows)
 
 
-def readme_write(results, kept):
-    """Replace what stands between the markers of the README."""
+def readme_write(results, kept, compared):
+    """Replace what stands between the markers of the README. `compared`: the table of memory beside others'."""
     text = README.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise BenchError(f"{README.name} needs the markers {BEGIN} and {END}, once each")
-    lines = [f"Measured on {machine()}.", "", *short(results), "", *promises(kept)]
+    lines = [f"Measured on {machine()}.", "", *short(results), "", *compared, "", *promises(kept)]
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
     README.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after)

@@ -1,7 +1,7 @@
 """The bench: Heart against the least a C server can do, and against nginx with Lua.
 
 Usage: python tests/bench/run.py [--quick] [--rounds N] [--case NAME] [--servers NAMES] [--write] [--check]
-                                   [--instructions]
+                                   [--instructions | --binary]
 
 CPU time per request is what is compared, not requests per second: on a small machine the client is the bottleneck.
 All servers of a case are up while it runs, and take turns in short rounds.
@@ -11,6 +11,7 @@ import argparse
 import sys
 
 import allocations
+import binary
 import case
 import instructions
 import memory
@@ -35,11 +36,13 @@ def options_read(argv):
     parser.add_argument("--servers", default=",".join(servers.NAMES), help="comma-separated, by default all three")
     parser.add_argument("--rounds", type=int, help=f"rounds of {SECONDS} s for each server, by default {ROUNDS}")
     parser.add_argument("--instructions", action="store_true", help="only count instructions, with valgrind (slow)")
+    parser.add_argument("--binary", action="store_true", help="only size, start and memory of dist/heart")
     options = parser.parse_args(argv)
     options.servers = options.servers.split(",")
     if unknown := set(options.servers) - set(servers.NAMES):
         parser.error(f"no such server: {', '.join(sorted(unknown))}")
-    partial = options.quick or options.case or options.instructions or set(options.servers) != set(servers.NAMES)
+    partial = options.quick or options.case or options.instructions or options.binary
+    partial = partial or set(options.servers) != set(servers.NAMES)
     if options.write and partial:
         parser.error("--write needs a full run")
     if "heart" in options.servers:
@@ -96,6 +99,15 @@ def memory_bounds():
     ]
 
 
+def binary_bounds():
+    """Measure dist/heart. Returns its Bounds and the table of its memory beside others'."""
+    figures = binary.measure()
+    head = "RSS with 2 workers, MiB", "idle", "10,000 connections"
+    compared = report.table(head, binary.peers(figures))
+    say(["Size, start and memory of dist/heart; the others as they were measured on one machine", "", *compared])
+    return [report.Bound(*promise) for promise in binary.promises(figures)], compared
+
+
 def bench(options):
     """Measure, print, write. Returns the Bounds."""
     say([report.machine()])
@@ -104,17 +116,24 @@ def bench(options):
         rows = [(report.TITLES[name], f"{instructions.measure(name):,.0f}") for name in names]
         say(report.table(("/hello", "instructions/request"), rows))
         return []
+    if options.binary:
+        bounds, _ = binary_bounds()
+        say(report.promises(bounds))
+        return bounds
     before = machine_times()
     results = cases_run(options)
     if warning := others_warn(before, machine_times()):
         say([warning])
     bounds = [bound for result in results for bound in report.bounds(result)]
+    compared = []
     if "heart" in options.servers and not options.case:
         bounds += memory_bounds()
+        kept, compared = binary_bounds()
+        bounds += kept
     if bounds:
         say(report.promises(bounds))
     if options.write:
-        report.readme_write(results, bounds)
+        report.readme_write(results, bounds, compared)
     return bounds
 
 
