@@ -1,7 +1,8 @@
 """The one table of options: flag, environment name, default, how a value is read, help.
 
 `heart serve` reads its command line and environment through this table, the Typer help is generated from it, and so is
-the list in docs/options.md. Flags win over the environment, the environment over the defaults.
+the list in docs/options.md. Flags win over the environment, that over the flags that an application was bundled with,
+these over the defaults.
 """
 
 import math
@@ -207,6 +208,15 @@ def read_options(arguments):
     """The settings for the words of a command line, `serve` included or not. Raises ConfigError."""
     if arguments[:1] == ["serve"]:
         arguments = arguments[1:]
+    settings = new_settings()
+    read_environment(settings)
+    settings.script = check_script(read_arguments(settings, arguments))
+    complete(settings)
+    return settings
+
+
+def new_settings():
+    """The settings before anything was read: no script, and defaults that `complete` fills in."""
     settings = Settings()
     for option in OPTIONS:
         if not option.sets:
@@ -217,14 +227,18 @@ def read_options(arguments):
     settings.access_log = True
     settings.linger_timeout = LINGER_TIMEOUT
     settings.color = not os.environ.get("NO_COLOR")
-    read_environment(settings)
-    settings.script = check_script(read_arguments(settings, arguments))
-    complete(settings)
+    settings.archive = None
     return settings
 
 
 def read_environment(settings):
-    """Take what the environment sets; v1's names (PORT, PROD, LOG_LEVEL, ...) among them."""
+    """Take what the environment sets; v1's names (PORT, PROD, LOG_LEVEL, ...) among them. Where it says to listen, it
+    replaces all that the flags of an application in the executable say of that."""
+    named = [BY_FLAG[flag] for flag in WHERE if os.environ.get(BY_FLAG[flag].env)]
+    if named:
+        settings.listen = None
+    if BY_FLAG["--listen"] in named:
+        settings.host = settings.port = None
     for option in OPTIONS:
         text = os.environ.get(option.env)
         if not text:
@@ -240,8 +254,8 @@ def read_environment(settings):
             setattr(settings, option.name, option.read(text, option.env))
 
 
-def read_arguments(settings, arguments):
-    """Take the flags; returns the positional words."""
+def read_arguments(settings, arguments, page="heart serve --help"):
+    """Take the flags; returns the positional words. `page` tells more."""
     words = []
     given = set()
     rest = list(arguments)
@@ -256,7 +270,7 @@ def read_arguments(settings, arguments):
         flag, equals, value = word.partition("=")
         option = BY_FLAG.get(flag)
         if option is None:
-            raise ConfigError(unknown_option(flag))
+            raise ConfigError(unknown_option(flag, page))
         if option.sets:
             given.add(flag)
             if equals:
@@ -287,10 +301,10 @@ def set_value(settings, option, text, given):
     setattr(settings, option.name, value)
 
 
-def unknown_option(flag):
+def unknown_option(flag, page):
     """The message about a flag that does not exist."""
     near = nearest_flag(flag, BY_FLAG)
-    return f"{flag}: no such option" + (f"; did you mean {near}?" if near else " (see heart serve --help)")
+    return f"{flag}: no such option" + (f"; did you mean {near}?" if near else f" (see {page})")
 
 
 def check_script(words):
