@@ -4,3 +4,5 @@ exclude_files = { "build", ".venv" }
 
 -- It fits the standard library to the engine's scheduler.
 files["lua_stdlib/heart/boot.lua"] = { globals = { "coroutine", "loadfile", "dofile" } }
+-- It reads the files of a bundled application.
+files["lua_stdlib/heart/bundle.lua"] = { globals = { "io", "loadfile", "package" } }

@@ -201,6 +201,46 @@ ctypedef struct Router:
     uint32_t patterns_cap
 
 
+# ---- The archive (archive.pxi): the application's files in the executable ---------------------------------
+
+# One file: `size` bytes of Archive.fd from `at` on. A name that ends in "/" is an empty folder.
+ctypedef struct ArchiveFile:
+    Span name
+    int64_t at
+    uint64_t size
+    int64_t mtime           # Unix time
+    int copy                # descriptor of a copy in memory, for what is loaded by a path; 0: none yet. Shared, atomic
+
+# Written before the workers start, then read-only but for the copies.
+ctypedef struct Archive:
+    int fd
+    uint32_t n              # 0: there is no archive
+    ArchiveFile *files      # in the order of their names
+    char *names
+
+
+# ---- Static files (static.pxi) ---------------------------------------------------------------------------
+
+# A moment of the calendar (proleptic Gregorian), in UTC. month and day count from 1.
+ctypedef struct Date:
+    int year, month, day, hour, minute, second
+
+# Where files are served from: a directory, or a folder of the archive.
+ctypedef struct Folder:
+    int dirfd               # -1: in `archive`
+    const Archive *archive
+    Span within             # what the names below it begin with in the archive: "" or "public/"
+
+# A file to be sent: `size` bytes of `fd` from `at` on. `mime` is a constant.
+ctypedef struct StaticFile:
+    int fd
+    uint8_t kept            # `fd` is the archive's; else the caller closes it
+    int64_t at
+    uint64_t size
+    int64_t mtime           # Unix time
+    Span mime
+
+
 # ---- Forms (url.pxi, multipart.pxi): codecs over a complete body in memory --------------------------------
 
 cdef enum FormType:
@@ -389,6 +429,7 @@ cdef enum ReqFlag:
     REQ_TOLD_CLOSED = 8192  # the handler knows that its client is gone
     REQ_HELD = 16384        # a function on the C stack will close it
     REQ_BODY_TAKEN = 32768  # ctx.reader() has given the buffered body
+    REQ_FILE_KEPT = 131072  # Req.file is the archive's: it stays open
     REQ_BODY_FAILED = 65536  # the rest of the body will not come: its syntax, a limit or a timeout
 
 # One request and its response, apart from the connection that carries it.
@@ -475,7 +516,7 @@ ctypedef struct Coro:
 # One directory served by app.static.
 ctypedef struct Mount:
     Span prefix             # without trailing slash, lower case
-    int dirfd
+    Folder folder
     int handler             # a Lua function, when middleware wraps it, else LUA_NOREF
 
 # One generation of Lua code on one worker. Requests and tasks hold it; a retired state without holders closes.
@@ -617,6 +658,7 @@ ctypedef struct Server:
     Buf package_path
     Buf package_cpath
     Buf stdlib
+    Archive archive
 
 
 # ---- Logs (log.pxi) --------------------------------------------------------------------------------------
@@ -692,17 +734,3 @@ ctypedef struct Logger:
     uint32_t stop           # shared
     uint32_t ended          # shared, a futex: the log thread has left
     uint64_t lost           # lines the descriptor did not take, not yet told
-
-
-# ---- Static files (static.pxi) ---------------------------------------------------------------------------
-
-# A moment of the calendar (proleptic Gregorian), in UTC. month and day count from 1.
-ctypedef struct Date:
-    int year, month, day, hour, minute, second
-
-# An open regular file. The caller closes `fd`; `mime` is a constant.
-ctypedef struct StaticFile:
-    int fd
-    uint64_t size           # bytes
-    int64_t mtime           # Unix time
-    Span mime

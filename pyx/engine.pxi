@@ -73,6 +73,8 @@ cdef class Engine:
         buf_set_gil(&g.package_path, options.package_path)
         buf_set_gil(&g.package_cpath, options.package_cpath)
         buf_set_gil(&g.stdlib, options.stdlib)
+        if options.archive is not None:
+            self.set_archive(options.archive)
         for i, sockets in enumerate(listeners):
             self.set_worker(i, sockets)
 
@@ -97,6 +99,26 @@ cdef class Engine:
         if logger_start(&self.logger, self.server.nworkers + 1, fd, self.LOG_LEVELS[options.log_level], form) != OK:
             raise OSError("cannot start the log thread")
         self.logging = True
+
+    cdef void set_archive(self, archive) except *:
+        """Take the files of `archive`: its `entries` in the order of their names, its descriptor `fd`, which stays
+        open."""
+        cdef Archive *a = &self.server.archive
+        cdef ArchiveFile *f
+        cdef bytes names = b"".join([entry.name for entry in archive.entries])
+        a.fd = archive.fd
+        a.files = <ArchiveFile *>calloc(len(archive.entries) or 1, sizeof(ArchiveFile))
+        a.names = <char *>malloc(len(names) or 1)
+        if a.files == NULL or a.names == NULL:
+            raise MemoryError("cannot take the files of the application")
+        memcpy(a.names, <char *>names, len(names))
+        cdef char *name = a.names
+        for entry in archive.entries:
+            f = &a.files[a.n]
+            f.name = Span(name, len(entry.name))
+            f.at, f.size, f.mtime = entry.at, entry.size, entry.mtime
+            name += f.name.n
+            a.n += 1
 
     cdef void set_worker(self, uint32_t i, list sockets) except *:
         cdef Worker *w = &self.server.workers[i]

@@ -28,6 +28,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"sleep", l_sleep)
     lua_push_folder(L, s.worker.server)
     lua_setfield(L, -2, b"folder")
+    lua_archive_open(L, s)
+    lua_setfield(L, -2, b"archive")
     core_put(L, s, b"stream_begin", l_stream_begin)
     core_put(L, s, b"stream_write", l_stream_write)
     lua_rawgeti(L, LUA_REGISTRYINDEX, s.ctx_functions)
@@ -145,14 +147,13 @@ cdef int l_core_mount(lua_State *L) noexcept nogil:
     """mount(prefix, dir[, fn]) → true, or nil and the reason. fn, if given, runs instead of the plain answer."""
     cdef State *s = l_state(L)
     cdef Span prefix = l_check_span(L, 1)
-    cdef const char *dir = luaL_checklstring(L, 2, NULL)
+    cdef Span dir = l_check_span(L, 2)
     cdef Coro *co = worker_self().running
     cdef Mount m
     cdef Mount *grown
     if co == NULL or co.role != ROLE_LOAD:      # requests point into the list
         return luaL_error(L, b"directories can only be added while the script loads")
-    m.dirfd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    if m.dirfd < 0:
+    if folder_find(&s.worker.server.archive, dir, &m.folder) != OK:
         lua_pushnil(L)
         lua_pushstring(L, strerror(errno))
         return 2
@@ -161,7 +162,7 @@ cdef int l_core_mount(lua_State *L) noexcept nogil:
     if grown != NULL:
         s.mounts = grown
     if grown == NULL or mount_set_prefix(&m, prefix) != OK:
-        close(m.dirfd)
+        folder_close(&m.folder)
         return luaL_error(L, b"not enough memory")
     if lua_type(L, 3) == LUA_TFUNCTION:
         lua_settop(L, 3)

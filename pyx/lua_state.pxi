@@ -92,7 +92,8 @@ cdef State *state_new(Worker *w) noexcept nogil:
 
 
 cdef int state_boot(Worker *w, State *s) noexcept nogil:
-    """Open the libraries and run heart/boot.lua, which wraps what must be wrapped."""
+    """Open the libraries and run heart/boot.lua, which wraps what must be wrapped; before it, if the application is
+    in the executable, heart/bundle.lua."""
     cdef lua_State *L = s.L
     lua_pushlightuserdata(L, s)
     lua_pushcclosure(L, l_open_libraries, 1)
@@ -131,14 +132,21 @@ cdef int l_open_libraries(lua_State *L) noexcept nogil:
     lua_setfield(L, -2, b"path")
     lua_pushlstring(L, g.package_cpath.p, g.package_cpath.n)
     lua_setfield(L, -2, b"cpath")
-    lua_pushlstring(L, g.stdlib.p, g.stdlib.n)
-    lua_pushlstring(L, b"/heart/boot.lua", 15)
-    lua_concat(L, 2)
-    if luaL_loadfile(L, lua_tostring_z(L, -1)) != LUA_OK:
-        return lua_error(L)
     lua_core_open(L, s)
-    lua_call(L, 1, 0)
+    if g.archive.n:
+        l_run_stdlib(L, g, b"bundle")
+    l_run_stdlib(L, g, b"boot")
     return 0
+
+
+cdef void l_run_stdlib(lua_State *L, Server *g, const char *name) noexcept nogil:
+    """Run a file of Heart's own Lua modules with the table on top of the stack."""
+    lua_pushfstring(L, b"%s/heart/%s.lua", g.stdlib.p, name)
+    if luaL_loadfile(L, lua_tostring_z(L, -1)) != LUA_OK:
+        lua_error(L)
+    lua_pushvalue(L, -3)
+    lua_call(L, 1, 0)
+    lua_pop(L, 1)
 
 
 cdef int state_load(Worker *w, State *s) noexcept nogil:
@@ -150,9 +158,7 @@ cdef int state_load(Worker *w, State *s) noexcept nogil:
         return ERR_MEMORY
     co.role = ROLE_LOAD
     s.holders += 1
-    s.enforced = 1
-    rc = luaL_loadfile(co.L, w.server.script.p)
-    s.enforced = 0
+    rc = script_load(s, co.L)
     if rc != LUA_OK:
         coro_fail(w, co, rc)
     else:
@@ -246,7 +252,7 @@ cdef void state_close(Worker *w, State *s) noexcept nogil:
     lua_close(s.L)
     router_free(&s.router)
     for i in range(s.nmounts):
-        close(s.mounts[i].dirfd)
+        folder_close(&s.mounts[i].folder)
         free(<void *>s.mounts[i].prefix.p)
     free(s.mounts)
     buf_free(&s.files)

@@ -64,7 +64,7 @@ cdef void req_recycle(Worker *w, Req *r) noexcept nogil:
 
 cdef void req_close(Worker *w, Req *r) noexcept nogil:
     """The request is over: its reply is complete or its client is gone, and no handler runs for it."""
-    if r.file >= 0:
+    if r.file >= 0 and not r.flags & REQ_FILE_KEPT:
         close(r.file)
     if r.flags & REQ_LISTED:
         req_unlist(r)
@@ -214,11 +214,12 @@ cdef void req_find_mount(Worker *w, Req *r, Span path) noexcept nogil:
         m = &s.mounts[i]
         if not mount_covers(m, path):
             continue
-        rc = static_open(m.dirfd, path.p + m.prefix.n, path.n - m.prefix.n, &f)
+        rc = static_open(&m.folder, path.p + m.prefix.n, path.n - m.prefix.n, &f)
         if rc == OK:
             r.mount = m
             r.file = f.fd
-            r.file_at = 0
+            r.file_at = f.at
+            r.flags |= REQ_FILE_KEPT if f.kept else 0
             r.file_left = <int64_t>f.size
             r.file_mtime = f.mtime
             r.mime = f.mime
@@ -346,7 +347,7 @@ cdef void req_reply_file(Worker *w, Req *r) noexcept nogil:
 
 cdef void req_send_small_file(Worker *w, Req *r) noexcept nogil:
     cdef char bytes[FILE_INLINE]
-    cdef ptrdiff_t n = pread(r.file, bytes, r.file_left, 0)
+    cdef ptrdiff_t n = pread(r.file, bytes, r.file_left, r.file_at)
     if n == r.file_left:
         r.proto.reply_body(w, r, bytes, n)
     else:                           # it shrank: the announced length can not be kept

@@ -1,47 +1,70 @@
-# Static files: from the path of a request to an open file, its media type, and the dates of HTTP.
+# Static files: from the path of a request to an open file, its media type, and the dates of HTTP. The file lies in a
+# directory or in the archive; folder_open is the only function that knows.
 #
 # Invariants:
 #   - nothing outside the mounted directory is opened, whatever the path or a symbolic link in it says;
 #   - a name that begins with a dot does not exist; only regular files are served, and opening never blocks;
 #   - parsers read no byte beyond their span.
-# Not for: sending files, headers, ranges. Knows no connection and allocates nothing.
+# Not for: sending files, headers, ranges. Knows no connection; serving a file allocates nothing.
 
 from libc.string cimport strchr, strlen
 
 cdef enum:
     STATIC_PATH_MAX = 4096      # PATH_MAX of Linux, its NUL included
     STATIC_TRIES = 4            # of an open that a rename elsewhere has disturbed
+    STATIC_FOLDER = 1           # not a file, but a folder
+
+
+# ---- Folders ---------------------------------------------------------------------------------------------
+
+cdef int folder_find(const Archive *archive, Span dir, Folder *out) noexcept nogil:
+    """The folder that an application means by `dir` (with a NUL behind it): in the archive, else on the disk.
+    ERR_SYSTEM: errno. It is given back with folder_close."""
+    global errno
+    cdef int rc = archive_folder(archive, dir, out)
+    if rc == ERR_MISSING:
+        out.within = Span(NULL, 0)
+        out.dirfd = openat(AT_FDCWD, dir.p, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        return OK if out.dirfd >= 0 else ERR_SYSTEM
+    if rc != OK:
+        errno = ENOMEM
+        return ERR_SYSTEM
+    return OK
+
+
+cdef void folder_close(Folder *folder) noexcept nogil:
+    free(<void *>folder.within.p)
+    if folder.dirfd >= 0:
+        close(folder.dirfd)
 
 
 # ---- Paths -----------------------------------------------------------------------------------------------
 
-cdef int static_open(int dirfd, const char *rel, size_t n, StaticFile *out) noexcept nogil:
-    """Open the file that the percent-encoded path `rel` names below `dirfd`; a directory means its index.html.
+cdef int static_open(const Folder *folder, const char *rel, size_t n, StaticFile *out) noexcept nogil:
+    """Open the file that the percent-encoded path `rel` names below `folder`; a directory means its index.html.
 
     Returns OK, ERR_MISSING (also for what may not be seen) or ERR_SYSTEM (errno; out of descriptors or memory).
     """
     cdef char path[STATIC_PATH_MAX]
     cdef ptrdiff_t size = static_path(rel, n, path)
-    cdef file_stat s
     cdef int rc
     if size < 0:
         return ERR_MISSING
-    rc = static_open_path(dirfd, path, out, &s)
-    if rc == OK and S_ISDIR(s.st_mode):
-        close(out.fd)
+    rc = folder_open(folder, path, size, out)
+    if rc == STATIC_FOLDER:
         size = static_add_index(path, size)
         if size < 0:
             return ERR_MISSING
-        rc = static_open_path(dirfd, path, out, &s)
-    if rc != OK:
-        return rc
-    if not S_ISREG(s.st_mode):
-        close(out.fd)
-        return ERR_MISSING
-    out.size = <uint64_t>s.st_size
-    out.mtime = s.st_mtime
+        rc = folder_open(folder, path, size, out)
     out.mime = static_mime(Span(&path[0], <size_t>size))
-    return OK
+    return ERR_MISSING if rc == STATIC_FOLDER else rc
+
+
+cdef int folder_open(const Folder *folder, const char *path, ptrdiff_t size, StaticFile *out) noexcept nogil:
+    """Open the regular file with a clean path. STATIC_FOLDER if it is a folder, else as static_open."""
+    if folder.dirfd < 0:
+        return static_open_archived(folder, Span(path, <size_t>size), out)
+    return static_open_path(folder.dirfd, path, out)
 
 
 cdef ptrdiff_t static_path(const char *rel, size_t n, char *out) noexcept nogil:
@@ -83,14 +106,44 @@ cdef ptrdiff_t static_add_index(char *path, ptrdiff_t size) noexcept nogil:
     return size + n
 
 
-cdef int static_open_path(int dirfd, const char *path, StaticFile *out, file_stat *s) noexcept nogil:
-    """Open a clean path, whatever kind of file it is, and look at it."""
+cdef int static_open_archived(const Folder *folder, Span path, StaticFile *out) noexcept nogil:
+    cdef char name[ARCHIVE_NAME_MAX]
+    cdef ptrdiff_t n = archive_join(folder.within, path, name)
+    cdef const ArchiveFile *f
+    if n < 0:
+        return ERR_MISSING
+    f = archive_find(folder.archive, Span(&name[0], <size_t>n))
+    if f == NULL:
+        return STATIC_FOLDER if archive_has_folder(folder.archive, Span(&name[0], <size_t>n)) else ERR_MISSING
+    if path.p[path.n - 1] == c'/':
+        return ERR_MISSING
+    out.fd = folder.archive.fd
+    out.kept = 1
+    out.at = f.at
+    out.size = f.size
+    out.mtime = f.mtime
+    return OK
+
+
+cdef int static_open_path(int dirfd, const char *path, StaticFile *out) noexcept nogil:
+    cdef file_stat s
+    cdef int rc = OK
     out.fd = static_open_beneath(dirfd, path)
     if out.fd < 0:
         return ERR_MISSING if error_is_missing(errno) else ERR_SYSTEM
-    if fstat(out.fd, s) != 0:
-        close(out.fd)
-        return ERR_SYSTEM
+    if fstat(out.fd, &s) != 0:
+        rc = ERR_SYSTEM
+    elif S_ISDIR(s.st_mode):
+        rc = STATIC_FOLDER
+    elif not S_ISREG(s.st_mode):
+        rc = ERR_MISSING
+    if rc != OK:
+        fd_close_quietly(out.fd)
+        return rc
+    out.kept = 0
+    out.at = 0
+    out.size = <uint64_t>s.st_size
+    out.mtime = s.st_mtime
     return OK
 
 
@@ -139,14 +192,6 @@ cdef int static_open_walk(int dirfd, const char *path) noexcept nogil:
             return next_fd
         at = next_fd
         path = slash + 1
-
-
-cdef void fd_close_quietly(int fd) noexcept nogil:
-    """Close, and keep the errno of what came before."""
-    global errno
-    cdef int error = errno
-    close(fd)
-    errno = error
 
 
 # ---- Media types -----------------------------------------------------------------------------------------

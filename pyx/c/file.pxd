@@ -22,9 +22,13 @@ cdef extern from *:
             (unsigned)flags | O_LARGEFILE, 0, OPENAT2_BENEATH | OPENAT2_NO_MAGICLINKS};
         return (int)syscall(OPENAT2_NUMBER, dirfd, path, &how, sizeof how);
     }
+
+    /* An anonymous file in memory, Linux 3.17; libc has a wrapper only since glibc 2.27. MFD_CLOEXEC is 1. */
+    static inline int memory_file(const char *name) { return (int)syscall(SYS_memfd_create, name, 1U); }
     """
     int openat(int dirfd, const char *path, int flags, ...) nogil
     int openat_beneath(int dirfd, const char *path, int flags) nogil
+    int memory_file(const char *name) nogil
     enum: AT_FDCWD, O_RDONLY, O_CLOEXEC, O_NONBLOCK, O_NOCTTY, O_NOFOLLOW, O_DIRECTORY
     enum: ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG, EXDEV, ENXIO, ENODEV, ENOSYS
 

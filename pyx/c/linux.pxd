@@ -108,4 +108,6 @@ cdef extern from *:
     int load_acquire "__atomic_load_n"(int *p, int order) nogil
     void store_release "__atomic_store_n"(int *p, int value, int order) nogil
     int exchange "__atomic_exchange_n"(int *p, int value, int order) nogil
+    bint compare_exchange "__atomic_compare_exchange_n"(int *p, int *wanted, int value, bint weak, int done,
+                                                        int failed) nogil
     enum: __ATOMIC_ACQUIRE, __ATOMIC_RELEASE, __ATOMIC_ACQ_REL

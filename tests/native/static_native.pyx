@@ -9,8 +9,11 @@ include "c/file.pxd"
 include "mem.pxi"
 include "url.pxi"
 include "log_line.pxi"
+include "archive.pxi"
 include "static.pxi"
 include "guard.pxi"
+
+from libc.stdlib cimport calloc
 
 import os
 
@@ -19,12 +22,86 @@ def open_file(int dirfd, bytes rel):
     """(fd, size, mtime, media type), or None if there is nothing to serve; OSError when the system fails."""
     cdef StaticFile f
     cdef Span s = guarded(rel)
-    cdef int rc = static_open(dirfd, s.p, s.n, &f)
+    cdef Folder folder = Folder(dirfd, NULL, Span(NULL, 0))
+    cdef int rc = static_open(&folder, s.p, s.n, &f)
     if rc == ERR_SYSTEM:
         raise OSError(errno, os.strerror(errno))
     if rc != OK:
         return None
+    assert f.at == 0 and not f.kept
     return f.fd, f.size, f.mtime, f.mime.p[:f.mime.n].decode()
+
+
+cdef class Archived:
+    """The files of a heartc.archive.Archive as the engine has them. Their names lie flush against an unmapped page,
+    one archive's at a time."""
+
+    cdef Archive archive
+    cdef object kept
+
+    def __cinit__(self, archive):
+        cdef Span names = guarded_name(b"".join([entry.name for entry in archive.entries]))
+        cdef Archive *a = &self.archive
+        self.kept = archive
+        a.fd = archive.fd
+        a.files = <ArchiveFile *>calloc(len(archive.entries) or 1, sizeof(ArchiveFile))
+        if a.files == NULL:
+            raise MemoryError
+        for entry in archive.entries:
+            a.files[a.n].name = Span(names.p, len(entry.name))
+            a.files[a.n].at, a.files[a.n].size, a.files[a.n].mtime = entry.at, entry.size, entry.mtime
+            names.p += len(entry.name)
+            a.n += 1
+
+    def __dealloc__(self):
+        free(self.archive.files)
+
+    def find(self, bytes path):
+        """The name of the file that an application means by a path, or None."""
+        cdef ArchiveFile *f = archive_find_path(&self.archive, guarded(path))
+        return f.name.p[:f.name.n] if f != NULL else None
+
+    def open_file(self, bytes folder, bytes rel):
+        """(position, size, mtime, media type) of the file that is served for `rel` below `folder`, or None; KeyError
+        if there is no such folder."""
+        cdef Folder where
+        cdef StaticFile f
+        cdef Span s
+        cdef int rc
+        if archive_folder(&self.archive, guarded(folder), &where) != OK:
+            raise KeyError(folder)
+        s = guarded(rel)
+        rc = static_open(&where, s.p, s.n, &f)
+        folder_close(&where)
+        if rc != OK:
+            assert rc == ERR_MISSING
+            return None
+        assert f.fd == self.archive.fd and f.kept
+        return f.at, f.size, f.mtime, f.mime.p[:f.mime.n].decode()
+
+    def read(self, bytes path):
+        """The content of a file; OSError when it is not all there."""
+        cdef ArchiveFile *f = archive_find_path(&self.archive, guarded(path))
+        cdef bytes out = bytes(f.size)
+        if archive_read(&self.archive, f, out) != OK:
+            raise OSError(errno, "cut short" if errno == 0 else os.strerror(errno))
+        return out
+
+    def copy(self, bytes path, bint keep):
+        """A descriptor of a copy in memory."""
+        cdef ArchiveFile *f = archive_find_path(&self.archive, guarded(path))
+        cdef int fd = archive_copy_kept(&self.archive, f) if keep else archive_copy(&self.archive, f)
+        if fd < 0:
+            raise OSError(errno, "cut short" if errno == 0 else os.strerror(errno))
+        return fd
+
+
+def join_path(bytes within, bytes path):
+    """`path` below a folder of the archive as a name; None if it leads out."""
+    cdef char out[ARCHIVE_NAME_MAX]
+    cdef Span before = Span(<char *>within, len(within))
+    cdef ptrdiff_t n = archive_join(before, guarded(path), out)
+    return None if n < 0 else out[:n]
 
 
 def clean_path(bytes rel):

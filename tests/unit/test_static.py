@@ -13,6 +13,9 @@ import time
 
 import pytest
 import static_native as static
+from archives import write_archive
+
+from heartc import selection
 
 OUTSIDE = b"outside"
 
@@ -40,6 +43,24 @@ def site(tmp_path):
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     yield root, descriptor
     os.close(descriptor)
+
+
+@pytest.fixture(params=["directory", "archive"])
+def served(request, site, tmp_path):
+    """What is served for a path below the mount, which is a directory or a folder of an archive; None if nothing is."""
+    if request.param == "directory":
+        yield lambda path: content(site[1], path)
+        return
+    (tmp_path / "main.lua").touch()
+    files = selection.Selection(str(tmp_path / "main.lua"), include=[".*"]).files
+    with write_archive(tmp_path / "app", files) as found:
+        native = static.Archived(found)
+
+        def archived(path):
+            entry = native.open_file(b"site", path)
+            return entry and os.pread(found.fd, entry[1], entry[0])
+
+        yield archived
 
 
 def content(descriptor, path):
@@ -75,8 +96,8 @@ def content(descriptor, path):
         ("/caf\u00e9.txt".encode(), b"utf8"),
     ],
 )
-def test_path_of_a_file_serves_it(site, path, body):
-    assert content(site[1], path) == body
+def test_path_of_a_file_serves_it(served, path, body):
+    assert served(path) == body
 
 
 @pytest.mark.parametrize(
@@ -136,18 +157,18 @@ def test_path_of_a_file_serves_it(site, path, body):
         b"/" + b"%61" * 1400,
     ],
 )
-def test_path_that_must_not_be_served_is_missing(site, path):
-    body = content(site[1], path)
+def test_path_that_must_not_be_served_is_missing(served, path):
+    body = served(path)
     assert body is None or (body == b"home" and set(path) == {ord("/")})
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_path_never_leaves_the_mount(site, seed):
+def test_random_path_never_leaves_the_mount(served, seed):
     pick = random.Random(seed)
     parts = [b"/", b"..", b".", b"%2e", b"%2f", b"css", b"secret.txt", b"%", b"\\", b"//", b"site-private", b"%5c"]
     for _ in range(2000):
         path = b"".join(pick.choices(parts, k=pick.randrange(1, 9)))
-        assert content(site[1], path) != OUTSIDE
+        assert served(path) != OUTSIDE
         clean = static.clean_path(path)
         assert clean == b"." or clean is None or not any(segment.startswith(b".") for segment in clean.split(b"/"))
 
