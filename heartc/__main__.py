@@ -3,32 +3,70 @@
 import sys
 
 from . import frozen
+from .errors import HeartError
 
 
 def main():
     """Run the command line and exit with its status."""
     frozen.clean_environment()
     arguments = sys.argv[1:]
-    if is_serve(arguments):
-        from .config import ConfigError, read_options
-        from .supervisor import serve
+    try:
+        bundled = find_application(arguments)
+        if bundled is not None:
+            sys.exit(serve_application(bundled, arguments))
+        if arguments[:1] == [frozen.HEART]:
+            arguments = sys.argv[1:] = arguments[1:]
+        if is_serve(arguments):
+            from .config import read_options
+            from .supervisor import serve
 
-        try:
             sys.exit(serve(read_options(arguments)))
-        except ConfigError as error:
-            sys.exit(report(error))
+    except HeartError as error:
+        sys.exit(report(error))
     from .cli import run
 
     sys.exit(run(arguments))
 
 
+def find_application(arguments):
+    """The application in the executable that this process was started from, None if there is none or the heart command
+    is asked for."""
+    path = frozen.executable()
+    if path is None or arguments[:1] == [frozen.HEART]:
+        return None
+    from . import archive
+
+    if archive.footer_of(path) is None:
+        return None
+    from .application import Application
+
+    return Application(path)
+
+
+def serve_application(bundled, arguments):
+    """Be the application that is in the executable; returns the exit status."""
+    if asks_help(arguments):
+        from .usage import application_help
+
+        print(application_help(bundled), end="")
+        return 0
+    from .supervisor import serve
+
+    return serve(bundled.settings(arguments))
+
+
 def is_serve(arguments):
     """`heart serve ...` and `heart main.lua ...`, unless help is asked for. A word with a dot or a slash is a path: no
     command has one."""
-    if not arguments or any(a in ("--help", "-h") for a in arguments):
+    if not arguments or asks_help(arguments):
         return False
     word = arguments[0]
     return word == "serve" or (not word.startswith("-") and ("." in word or "/" in word))
+
+
+def asks_help(arguments):
+    """Whether one of the words asks for help."""
+    return any(word in ("--help", "-h") for word in arguments)
 
 
 def report(error):

@@ -56,6 +56,13 @@ def version(**values):
     return about.run(**values)
 
 
+def bundle(**values):
+    """Bundle an application, or look into a bundle."""
+    from . import bundle as module
+
+    return module.run(**values)
+
+
 def completion(**values):
     """Print completions."""
     from . import completion as module
@@ -71,7 +78,15 @@ def man(**values):
 
 
 # Imports are written out, so that PyInstaller sees them.
-WORK = {"serve": serve, "new": new, "check": check, "version": version, "completion": completion, "man": man}
+WORK = {
+    "serve": serve,
+    "bundle": bundle,
+    "new": new,
+    "check": check,
+    "version": version,
+    "completion": completion,
+    "man": man,
+}
 
 
 def parameters(command):
@@ -82,7 +97,8 @@ def parameters(command):
         yield inspect.Parameter(argument.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
     for option in command.options:
         flags = [option.flag, *([option.short] if option.short else [])]
-        kind = Annotated[bool if option.sets else str | None, typer.Option(*flags)]
+        text = list[str] if option.many else str
+        kind = Annotated[bool if option.sets else text | None, typer.Option(*flags)]
         default = False if option.sets else None
         yield inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
@@ -95,11 +111,15 @@ def read_values(command, words, values):
             raise ConfigError(f"{argument.kind.metavar} is missing: heart {command.usage()} ({argument.kind.expected})")
         if text is not None:
             values[argument.name] = argument.read(text)
-    if words:
+    if command.rest:
+        values[command.rest] = words
+    elif words:
         raise ConfigError(f"{words[0]}: one argument too many; expected heart {command.usage()}")
     for option in command.options:
         text = values[option.name]
-        if not option.sets:
+        if option.many:
+            values[option.name] = [option.read(each, option.flag) for each in text or ()]
+        elif not option.sets:
             values[option.name] = option.default if text is None else option.read(text, option.flag)
     return values
 

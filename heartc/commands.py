@@ -5,7 +5,7 @@ are its arguments and options by their names, read by their Kind.
 """
 
 from . import config
-from .config import SWITCH, Kind, Option
+from .config import SWITCH, Kind, Option, titled
 from .errors import ConfigError
 
 SUMMARY = "Heart runs Lua web applications: heart serve main.lua --workers auto"
@@ -43,9 +43,10 @@ class Argument:
 
 
 class Command:
-    """One command. `details` are paragraphs for its own help; one that begins with two spaces is kept as it is."""
+    """One command. `details` are paragraphs for its own help; one that begins with two spaces is kept as it is. `rest`
+    names the words behind "--", where it takes some."""
 
-    def __init__(self, name, title, help, arguments=(), options=(), details=(), hidden=False):
+    def __init__(self, name, title, help, arguments=(), options=(), details=(), hidden=False, rest=None):
         self.name = name
         self.title = title
         self.help = help
@@ -53,6 +54,7 @@ class Command:
         self.options = options
         self.details = details
         self.hidden = hidden
+        self.rest = rest
 
     def usage(self):
         """The name and the arguments: "serve SCRIPT"."""
@@ -76,9 +78,28 @@ def switch(flag, help):
     return Option(flag, SWITCH, False, help, env="", sets=(name, True))
 
 
+def plain(flag, kind, help, **more):
+    """An option with a value, and without a name in the environment."""
+    return Option(flag, kind, None, help, env="", **more)
+
+
 SCRIPT = Kind("SCRIPT", "a Lua file", str, "scripts")
+FILE = Kind("FILE", "a file", str, "files")
+PATTERN = Kind("PATTERN", "a name or a path, with * for any text", str)
 DIR = Kind("DIR", "a folder", str, "folders")
 SHELL = one_of("SHELL", ("bash", "zsh", "fish"))
+
+BUNDLE = titled(
+    "Making",
+    plain("--output", FILE, "The executable to write; with --extract the new folder.", short="-o"),
+    plain("--include", PATTERN, "Take these in, too. May be given several times.", many=True),
+    plain("--exclude", PATTERN, "Leave these out. May be given several times.", many=True),
+    plain("--runtime", FILE, "The heart executable to use, for example of another machine."),
+    switch("--dry-run", "Only say what would be in it."),
+    "Looking",
+    switch("--list", "Check FILE, a bundled executable, and list what is in it."),
+    switch("--extract", "Write what is in FILE into a new folder."),
+)
 
 COMMANDS = (
     Command(
@@ -92,6 +113,20 @@ COMMANDS = (
             "the environment wins over the defaults. A size is a number of bytes such as 65536, 16K, 4M or 1G; times "
             "are in seconds.",
         ),
+    ),
+    Command(
+        "bundle",
+        RUN,
+        "Make one executable that is the whole application.",
+        (Argument(FILE, "The Lua file to bundle; with --list and --extract the executable."),),
+        BUNDLE,
+        (
+            "  heart bundle main.lua -o myapp -- --port 80",
+            "Everything in the folder of the script goes in, but for names that begin with a dot, databases and other "
+            "bundles. ./myapp serves it with the flags behind --, unless its own flags or the environment say "
+            "otherwise.",
+        ),
+        rest="flags",
     ),
     Command(
         "new",

@@ -8,15 +8,19 @@ was not for our own C library.
 import os
 import sys
 
+HEART = "--heart"  # asks an executable with an application in it, as the first word, for the heart command
+
 _file = None
 
 
 def clean_environment():
-    """Give the environment back as the user has set it. To be called before anything else."""
+    """Give the environment back as the user has set it. To be called before anything else.
+
+    In a source tree HEART_FILE stands for the launcher, so that bundles can be tried without the executable."""
     global _file
+    _file = os.environ.pop("HEART_FILE", None) or None
     if not getattr(sys, "frozen", False):
         return
-    _file = os.environ.pop("HEART_FILE", None)
     lock = os.environ.pop("HEART_LOCK", None)
     if lock is not None:
         os.set_inheritable(int(lock), False)

@@ -3,6 +3,7 @@
 import textwrap
 
 from .commands import COMMANDS, HINT, STATUS, SUMMARY
+from .config import OPTIONS
 
 WIDTH = 80
 COLUMN = 28  # where explanations begin
@@ -72,6 +73,24 @@ def option_row(option):
     return row(f"{flag} {option.kind.metavar}".rstrip(), option.help, *notes(option))
 
 
+def option_lines(options):
+    """The options, each below the title of its group."""
+    lines = []
+    for title, entries in titles(options):
+        lines += ["", f"{title}:"]
+        for option in entries:
+            lines += option_row(option)
+    return lines
+
+
+def application_help(application):
+    """`./myapp --help`, of an application in the executable: what it is, and the options of `heart serve`."""
+    lines = [f"Usage: {application.name} [OPTIONS]"]
+    for text in application.help():
+        lines += ["", *paragraph(text)]
+    return "\n".join(lines + option_lines(OPTIONS)) + "\n"
+
+
 def command_help(command):
     """`heart COMMAND --help`."""
     options = " [OPTIONS]" if command.options else ""
@@ -82,10 +101,7 @@ def command_help(command):
         lines += ["", "Arguments:"]
         for argument in command.arguments:
             lines += row(argument.kind.metavar, argument.help)
-    for title, entries in titles(command.options):
-        lines += ["", f"{title}:"]
-        for option in entries:
-            lines += option_row(option)
+    lines += option_lines(command.options)
     lines += ["", "Exit status:"]
     for status, meaning in STATUS:
         lines += row(str(status), meaning, column=6)

@@ -50,10 +50,10 @@ def heart_environment(extra=None):
     return env | (extra or {})
 
 
-def heart(*args, env=None, cwd=None, timeout=PATIENCE):
-    """Run `heart` to its end and return the CompletedProcess with text output."""
+def heart(*args, env=None, cwd=None, timeout=PATIENCE, program=None):
+    """Run `heart` (or `program`) to its end and return the CompletedProcess with text output."""
     return subprocess.run(
-        [*heart_command(), *map(str, args)],
+        [*(program or heart_command()), *map(str, args)],
         env=heart_environment(env),
         cwd=cwd,
         timeout=timeout,
@@ -281,11 +281,13 @@ class Client:
 class Server:
     """`heart serve` as a context manager: leaving it stops the process and checks that it exits with 0.
 
-    script: a path, or Lua source, written to main.lua in the server's own folder (`.folder`)
+    script: a path, or Lua source, written to main.lua in the server's own folder (`.folder`), or None: the executable
+        brings its own
     files: more files of that folder, name to text or bytes
     listen: number of `listening on` lines to wait for
     limits: resource limits of the process, e.g. {resource.RLIMIT_NOFILE: 64}
     command: the words between `heart` and the script
+    program: the words that start Heart, if not heart_command()
     stdout: a descriptor that gets the output instead of `.logs()`
     """
 
@@ -301,15 +303,14 @@ class Server:
         limits=None,
         command=("serve",),
         stdout=None,
+        program=None,
     ):
         self.temporary = tempfile.TemporaryDirectory(prefix="heart-test-")
         self.folder = Path(self.temporary.name)
         for name, content in (files or {}).items():
             self.write(name, content)
-        if isinstance(script, Path):
-            self.script = script
-        else:
-            self.script = self.write("main.lua", script)
+        self.script = self.write("main.lua", script) if isinstance(script, str) else script
+        self.program = program or heart_command()
         self.args = [str(a) for a in args]
         if "--listen" not in self.args and "--port" not in self.args and "PORT" not in (env or {}):
             self.args += ["--host", "127.0.0.1", "--port", "0"]
@@ -351,7 +352,7 @@ class Server:
                 resource.setrlimit(name, (value, value))
 
         self.process = subprocess.Popen(
-            [*heart_command(), *self.command, str(self.script), *self.args],
+            [*self.program, *self.command, *([str(self.script)] if self.script else []), *self.args],
             env=self.env,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
