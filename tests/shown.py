@@ -1,4 +1,8 @@
-"""What pages show is run: the `$ curl …` lines of their code blocks must print what stands below them."""
+"""The commands that pages show, and what they must print.
+
+Every `$ curl …` line of a fenced block is a command; the lines under it are its expected output, and `...` stands for
+anything.
+"""
 
 import re
 import shlex
@@ -22,9 +26,15 @@ def commands(text):
 
 
 def check(server, wanted):
-    """Run the commands against a server; `...` in an expected output stands for anything."""
     for words, expected in wanted:
         local = [re.sub(r"\b(localhost|127\.0\.0\.1):3333\b", server.url[7:], word) for word in words]
         out = run(need("curl", "curl"), "-sS", *local[1:]).stdout.replace("\r\n", "\n").rstrip("\n")
         pattern = re.escape(expected).replace(r"\.\.\.", "(?s:.*)")
         assert re.fullmatch(pattern, out), f"{shlex.join(words)} printed {out!r}, the page says {expected!r}"
+
+
+def example_commands(folder):
+    """The commands of an example's README.md; there is at least one."""
+    wanted = [command for text in blocks(folder / "README.md") for command in commands(text)]
+    assert wanted, "the README of an example shows at least one curl command"
+    return wanted
