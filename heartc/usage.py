@@ -94,7 +94,8 @@ def application_help(application):
 def command_help(command):
     """`heart COMMAND --help`."""
     options = " [OPTIONS]" if command.options else ""
-    lines = [f"Usage: heart {command.usage()}{options}", "", command.help]
+    rest = f" [-- {command.rest.upper()}]" if command.rest else ""
+    lines = [f"Usage: heart {command.usage()}{options}{rest}", "", command.help]
     for text in command.details:
         lines += ["", *paragraph(text)]
     if command.arguments:

@@ -8,7 +8,8 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from bundles import Bundle, write_files
+from archives import pack
+from bundles import Bundle, one_file, write_files
 from heart_server import PATIENCE, missing, wait_until
 
 MAIN = """
@@ -391,6 +392,23 @@ def test_script_alone(tmp_path):
 def test_empty_script(tmp_path):
     with Bundle(write_files(tmp_path / "app", {"main.lua": ""}), tmp_path / "myapp").server() as server:
         assert server.get().status == 404
+
+
+@pytest.mark.skipif(one_file() is not None, reason="the real file has no hole")
+def test_files_behind_4_gib(tmp_path):
+    """The stand-in for the executable has a hole."""
+    code = b"""
+        local app = require("heart.v1")
+        app.static("/", ".")
+        app.get("/read", function() return io.open("small.txt"):read("*a") .. require("part") end)
+    """
+    bundle = Bundle(write_files(tmp_path / "app", {"main.lua": ""}), tmp_path / "myapp")
+    files = {b"big.bin": BIG, b"main.lua": code, b"part.lua": b"return 'part'", b"small.txt": b"small"}
+    pack(bundle.path, [(name, content, OLD) for name, content in files.items()], start=5 << 30)
+    with bundle.server() as server:
+        assert server.get("/big.bin").body == BIG
+        assert server.get("/small.txt").body == b"small"
+        assert server.get("/read").text == "smallpart"
 
 
 def test_file_of_100_megabytes(tmp_path):
