@@ -162,10 +162,8 @@ def make_app():
 
 
 def run(arguments):
-    """Run the command line; returns the exit status. Errors are one line that says what was expected.
-    `heart help COMMAND` is `heart COMMAND --help`."""
-    if arguments[:1] == ["help"]:
-        arguments = [*arguments[1:2], "--help"]
+    """Run the command line; returns the exit status. Errors are one line that says what was expected."""
+    arguments = usual(arguments)
     try:
         return make_app().main(args=arguments, prog_name="heart", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError:
@@ -181,6 +179,13 @@ def run(arguments):
         return error.exit_code
     except click.Abort:
         return 130
+
+
+def usual(arguments):
+    """The words of this command line for what people know from others: `heart help COMMAND`, `heart --version`."""
+    if arguments[:1] == ["help"]:
+        return [*arguments[1:2], "--help"]
+    return ["version", *arguments[1:]] if arguments[:1] == ["--version"] else arguments
 
 
 def describe(error, arguments):

@@ -26,6 +26,11 @@ def test_version_is_one_line():
     assert re.fullmatch(rf"heart {re.escape(__version__)} \(LuaJIT 2\.1\.\d+, Python 3\.\d+\.\d+\)\n", printed())
 
 
+def test_version_as_an_option_is_the_same():
+    result = heart("--version")
+    assert result.returncode == 0 and result.stdout == printed()
+
+
 def test_json_has_the_versions():
     found = json.loads(printed("--json"))
     assert found["versions"]["Heart"] == __version__

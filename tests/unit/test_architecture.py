@@ -75,6 +75,15 @@ def test_nothing_imports_the_command_line():
             assert not {m for m in imports(path) if m.split(".")[-1] == "cli"}, path.name
 
 
+def test_only_the_command_line_imports_typer():
+    """It costs megabytes, which a server does not spend; nor does it read the tables of the other commands."""
+    for path in PYTHON:
+        if path.name != "cli.py":
+            assert not {m for m in imports(path) if m.split(".")[0] in ("typer", "click")}, path.name
+    for name in ("config", "supervisor", "sockets", "lualib"):
+        assert not {m for m in imports(ROOT / f"heartc/{name}.py") if m.split(".")[-1] in ("commands", "usage")}, name
+
+
 @pytest.mark.parametrize("name", CODECS)
 def test_codec_knows_no_socket_no_lua_no_gil_and_does_not_allocate(name):
     paths = [path for path in CYTHON if path.stem == name]
