@@ -137,7 +137,7 @@ COMMANDS = (
     Command(
         "check",
         WRITE,
-        "Find syntax errors, missing modules and routes that are never reached.",
+        "Find mistakes: syntax, missing modules, unreachable routes.",
         (Argument(SCRIPT, "The Lua file to check, with the modules that it requires."),),
         (switch("--json", "Print the result as JSON."),),
         (
