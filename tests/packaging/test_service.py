@@ -1,6 +1,8 @@
 """The installed package under a real systemd, booted in a container: start, reload, watchdog, sandbox, sockets."""
 
+import contextlib
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import debian_root
 import pytest
-from heart_server import Client, free_port, need, run, wait_until
+from heart_server import ROOT, Client, free_port, need, run, wait_until
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(400)]
 
@@ -210,6 +212,47 @@ def test_restart_behind_the_socket_unit_loses_no_request(machine):
         machine.do("systemctl", "stop", "heart.socket", "heart.service")
     assert len(pids) == 4
     assert set(answers) == {"TEXT"}
+
+
+def drop_in(setting):
+    """The block of docs/deploy.md that has this setting."""
+    blocks = re.findall(r"```ini\n(.*?)```", (ROOT / "docs/deploy.md").read_text(), re.DOTALL)
+    return next(block for block in blocks if setting in block)
+
+
+def low_port():
+    """A port below 1024 that nobody uses."""
+    for port in range(1000, 900, -1):
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port below 1024 is free")
+
+
+def test_low_port_needs_the_drop_in_of_the_documentation(service):
+    service.do("systemctl", "stop", "heart")
+    service.port = low_port()
+    service.write("etc/heart/heart.conf", f"HEART_SCRIPT=/srv/shop/main.lua\nHEART_LISTEN=127.0.0.1:{service.port}\n")
+    assert service.do("systemctl", "start", "heart", check=False).returncode != 0
+    assert "permission denied" in service.show("StatusText")
+    service.write("etc/systemd/system/heart.service.d/test.conf", drop_in("CAP_NET_BIND_SERVICE"))
+    service.do("systemctl", "daemon-reload")
+    service.do("systemctl", "restart", "heart")
+    assert get(service) == "TEXT"
+    assert "CapEff:\t0000000000000400" in get(service, "/kernel")
+    (service.root / "etc/systemd/system/heart.service.d/test.conf").unlink()
+
+
+def test_unix_socket_of_the_documentation_is_for_one_group_only(service):
+    service.do("systemctl", "stop", "heart")
+    service.write("etc/heart/heart.conf", "HEART_SCRIPT=/srv/shop/main.lua\n")
+    service.write("etc/systemd/system/heart.socket.d/test.conf", drop_in("SocketGroup"))
+    service.do("systemctl", "daemon-reload")
+    service.do("systemctl", "start", "heart.socket")
+    assert service.do("stat", "--format=%A %U %G", "/run/heart.sock").stdout == "srw-rw---- root www-data\n"
+    with Client(f"/proc/{service.init}/root/run/heart.sock") as client:
+        assert client.fetch().text == "TEXT"
+    service.do("systemctl", "stop", "heart.socket")
 
 
 def test_instances_serve_an_application_each(machine):
