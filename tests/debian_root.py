@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from heart_server import ROOT, missing, need, run
 
+from heartc import __version__
+
 CACHE = ROOT / "build/debian"
 BASE = "systemd-standalone-sysusers,libpam-modules"  # what Debian's heart depends on, and nothing else
 BOOTABLE = "systemd,systemd-sysv,dbus,libpam-modules"
@@ -76,10 +78,11 @@ def do(root, *words, check=True, **more):
 
 def package():
     """The package that `make deb` has left."""
-    found = sorted((ROOT / "dist").glob("heart_*.deb"))
-    if not found:
-        missing("dist/heart_*.deb", "dpkg, then `make binary deb`")
-    return found[0]
+    need("dpkg", "dpkg")
+    name = f"heart_{__version__}_{run('dpkg', '--print-architecture').stdout.strip()}.deb"
+    if not (ROOT / "dist" / name).exists():
+        missing(f"dist/{name}", "dpkg, then `make binary deb`")
+    return ROOT / "dist" / name
 
 
 def install(root, package):

@@ -20,7 +20,7 @@ mkdir "$work/tree"
 python -m build --outdir "$work/out" "$work/tree"
 
 # The tag says which glibc is needed: the newest symbol in the core decides.
-rm -f "$source"/dist/heart-*.whl "$source"/dist/heart-*.tar.gz
+rm -f "$source"/dist/heart-*_"$(uname -m)".whl "$source"/dist/heart-*.tar.gz
 auditwheel repair --wheel-dir "$source/dist" "$work"/out/*.whl
 cp "$work"/out/*.tar.gz "$source/dist/"
 rm -rf "$work"

@@ -1,6 +1,7 @@
 """`make wheel`: the wheel and the source distribution in dist/. Nothing is built here."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def built(pattern):
 
 @pytest.fixture(scope="module")
 def wheel():
-    return built("heart-*.whl")
+    return built(f"heart-*_{platform.machine()}.whl")
 
 
 @pytest.fixture(scope="module")
