@@ -9,6 +9,7 @@ import math
 import os
 import sys
 
+from . import cgroup
 from .errors import ConfigError, nearest, nearest_flag
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -373,25 +374,8 @@ def complete(settings):
 def processors():
     """Processors that this process may use: its affinity, bounded by the quota of its control group."""
     count = len(os.sched_getaffinity(0))
-    quota = cgroup_quota()
+    quota = cgroup.quota()
     return max(1, min(count, math.ceil(quota))) if quota else count
-
-
-def cgroup_quota():
-    """Processors' worth of time that the control group may use, or None. Version 2, then version 1."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            limit, period = file.read().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
-        pass
-    try:
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
-            limit = int(file.read())
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
-            return limit / int(file.read()) if limit > 0 else None
-    except (OSError, ValueError):
-        return None
 
 
 def default_connections():
