@@ -2,7 +2,7 @@ std = "luajit"
 max_line_length = 120
 exclude_files = { "build", ".venv" }
 
--- It fits the standard library to the engine's scheduler.
-files["lua_stdlib/heart/boot.lua"] = { globals = { "coroutine", "loadfile", "dofile" } }
+-- It fits the standard library to the engine's scheduler, and guards the loading of C modules.
+files["lua_stdlib/heart/boot.lua"] = { globals = { "coroutine", "loadfile", "dofile", "package" } }
 -- It reads the files of a bundled application.
 files["lua_stdlib/heart/bundle.lua"] = { globals = { "io", "loadfile", "package" } }

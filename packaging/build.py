@@ -1,4 +1,6 @@
-"""Builds dist/heart, the one-file executable. Usage: /usr/bin/python3 packaging/build.py [--output FILE] [--work FOLDER]
+"""Builds dist/heart, the one-file executable.
+
+Usage: /usr/bin/python3 packaging/build.py [--output FILE] [--work FOLDER]
 
 It needs gcc, binutils, zstd's static library (Debian: libzstd-dev; Alpine: zstd-static, zstd-dev), and Python with its
 headers and venv; with musl-gcc (Debian: musl-tools) the launcher is smaller. Everything else is installed into the work
@@ -154,9 +156,7 @@ def assemble(work, output):
 
     folder = work / "tree"
     try:
-        libc = tree.build(
-            work / "found.json", ROOT / "lua_stdlib", HERE / "program/heart.c", folder, prefix_map(ROOT)
-        )
+        libc = tree.build(work / "found.json", ROOT / "lua_stdlib", HERE / "program/heart.c", folder, prefix_map(ROOT))
     except tree.TreeError as error:
         fail(str(error))
     glibc = None if "musl" in libc[0] else elf.glibc_needed(tree.elf_files(folder, libc))

@@ -71,6 +71,47 @@ do
   end
 end
 
+-- ---- C modules ------------------------------------------------------------------------------------------------
+-- The third searcher is the one for C modules (package.cpath), the fourth finds a submodule in the file of its root.
+do
+  local searchpath, loadlib, load_file = package.searchpath, package.loadlib, loadfile
+  local folder = debug.getinfo(1, "S").source:match("^@(.*)boot%.lua$")
+  local cmodule
+
+  -- Found beside this file, whatever the application has done to package.path.
+  ---@return string? reason
+  local function refuse(path)
+    cmodule = cmodule or assert(load_file(folder .. "cmodule.lua"))()
+    return cmodule.refuse(path)
+  end
+
+  local function guarded(search, file_of)
+    return function(name)
+      local path = searchpath(file_of(name), package.cpath)
+      local reason = path and refuse(path)
+      if reason then
+        error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path, reason), 0)
+      end
+      return search(name)
+    end
+  end
+
+  package.loaders[3] = guarded(package.loaders[3], function(name)
+    return name
+  end)
+  package.loaders[4] = guarded(package.loaders[4], function(name)
+    return name:match("^[^.]*")
+  end)
+
+  function package.loadlib(path, name)
+    local reason = refuse(path)
+    if reason then
+      return nil, ("%s: %s"):format(path, reason), "open"
+    end
+    return loadlib(path, name)
+  end
+end
+
 -- ---- Files -----------------------------------------------------------------------------------------------------
 
 do
@@ -104,42 +145,6 @@ do
       error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path, err), 0)
     end
     return chunk
-  end
-end
-
--- The third searcher is the one for C modules (package.cpath), the fourth looks for a submodule in the module of its root.
-do
-  local searchpath, loadlib = package.searchpath, package.loadlib
-
-  ---@return string? reason
-  local function refuse(path)
-    return require("heart.cmodule").refuse(path)
-  end
-
-  local function guarded(search, file_of)
-    return function(name)
-      local path = searchpath(file_of(name), package.cpath)
-      local reason = path and refuse(path)
-      if reason then
-        error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path, reason), 0)
-      end
-      return search(name)
-    end
-  end
-
-  package.loaders[3] = guarded(package.loaders[3], function(name)
-    return name
-  end)
-  package.loaders[4] = guarded(package.loaders[4], function(name)
-    return name:match("^[^.]*")
-  end)
-
-  function package.loadlib(path, name)
-    local reason = refuse(path)
-    if reason then
-      return nil, ("%s: %s"):format(path, reason), "open"
-    end
-    return loadlib(path, name)
   end
 end
 

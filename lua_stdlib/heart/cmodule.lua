@@ -1,5 +1,5 @@
--- Whether a C module can be loaded: one that was built for another C library crashes the process or fails with a message
--- about symbols that helps nobody. What a module was built for is read from its ELF file.
+-- Whether a C module can be loaded: one that was built for another C library crashes the process, or fails with a
+-- message about symbols that helps nobody. What a module was built for is read from its ELF file.
 
 local ffi = require("ffi")
 

@@ -244,9 +244,10 @@ def damage_folder(path):
     path.mkdir()
 
 
-@pytest.mark.parametrize(
-    "damage", [damage_truncate, damage_empty, damage_mode, damage_link, damage_folder, os.unlink], ids=lambda f: f.__name__
-)
+DAMAGE = (damage_truncate, damage_empty, damage_mode, damage_link, damage_folder, os.unlink)
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", ["heart", "_internal/modules.zip"])
 def test_damaged_entry_is_made_anew(cache, entry, damage, name):
     before = inode(entry)

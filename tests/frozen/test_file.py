@@ -1,4 +1,4 @@
-"""The file itself: its size, what it needs, what it tells about the machine it was built on, and damaged copies of it."""
+"""The file itself: its size, what it needs, what it tells about the machine it was built on; damaged copies of it."""
 
 import re
 import struct

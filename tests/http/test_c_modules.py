@@ -76,6 +76,12 @@ def test_module_for_a_newer_libc_is_refused_with_a_reason(tmp_path):
     assert "it was built for glibc 2.99, and Heart runs with" in said
 
 
+def test_module_is_refused_whatever_package_path_says(tmp_path):
+    (tmp_path / "lpeg.so").write_bytes(module_file("lpeg").read_bytes().replace(b"GLIBC_2.14", b"GLIBC_2.99"))
+    said = refusal(tmp_path, 'package.path = "" package.loaded["heart.cmodule"] = false require("lpeg")')
+    assert "it was built for glibc 2.99" in said
+
+
 def test_broken_module_is_no_crash(tmp_path):
     """Cut off at every eighth byte of its first 4 KiB, and with random bytes: always an error, whoever says it."""
     whole = module_file("lpeg").read_bytes()
