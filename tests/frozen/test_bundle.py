@@ -7,23 +7,20 @@ import subprocess
 
 import pytest
 from bundles import Bundle, write_files
+from frozen.one_file import BINARY, entries, need_binary
 from heart_server import PATIENCE, ROOT, heart, need, run
 from shown import check, example_commands
 
-BINARY = ROOT / "dist/heart"
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/main.lua"))
 APP = 'require("heart.v1").get("/", function(ctx) return require("part") end)'
 FILES = {"main.lua": APP, "part.lua": 'return "part"', "public/data.bin": os.urandom(50_000)}
 
 
 @pytest.fixture(autouse=True)
-def binary(monkeypatch, tmp_path):
+def heart_is_the_file(monkeypatch, tmp_path):
     """dist/heart is what is tested, with a cache of its own."""
-    if not BINARY.exists():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("dist/heart is missing: make binary")
-    monkeypatch.setenv("HEART_BIN", str(BINARY))
+    monkeypatch.setenv("HEART_BIN", str(need_binary()))
     monkeypatch.setenv("HEART_CACHE", str(tmp_path / "cache"))
-    return BINARY
 
 
 @pytest.fixture
@@ -44,7 +41,7 @@ def test_bundles_share_what_is_unpacked(bundle, tmp_path):
     with other.server() as server:
         assert server.get().status == 404
     assert heart("version").returncode == 0
-    assert len([name for name in os.listdir(tmp_path / "cache") if len(name) > 30]) == 1
+    assert len(entries(tmp_path / "cache")) == 1
 
 
 def test_bundle_is_found_through_the_path_and_links(bundle, tmp_path):
