@@ -274,6 +274,19 @@ def test_port_of_the_environment_replaces_a_bundled_address(myapp):
     assert start(bundle, "--port", str(environment)) == f"listening on http://0.0.0.0:{environment}\n"
 
 
+def test_bundled_switch_is_undone_by_its_opposite(myapp):
+    bundle = myapp("--dev", "--no-access-log")
+    with bundle.server() as server:
+        assert "told to developers" in server.get("/fail").text
+    with bundle.server("--prod", env={"ACCESS_LOG": "true"}) as server:
+        assert server.get("/fail").text == "500 - Internal Server Error"
+        server.wait_log('"path":"/fail"')
+    with bundle.server(env={"PROD": "true"}) as server:
+        assert server.get("/fail").text == "500 - Internal Server Error"
+        server.wait_log("told to developers")
+    assert '"path":"/fail"' not in server.logs()
+
+
 def test_help_says_what_the_file_is_and_shows_every_option(myapp):
     bundle = myapp("--port", "80")
     for word in ("--help", "-h"):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from bundles import Bundle, write_files
 from frozen.one_file import BINARY, entries, need_binary
-from heart_server import PATIENCE, ROOT, heart, need, run
+from heart_server import PATIENCE, ROOT, Server, heart, need, run
 from shown import check, example_commands
 
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/main.lua"))
@@ -93,6 +93,22 @@ def test_flipped_byte_of_the_list_of_files_is_told(bundle):
         bundle.path.chmod(0o755)
         said = broken(bundle.path)
         assert said.count("\n") == 1 and ("damaged" in said or "format" in said), (at, said)
+
+
+def test_bundle_reads_its_files_in_an_empty_root(root, tmp_path):
+    """With our own C library, and no directory of the host."""
+    code = """
+        local app = require("heart.v1")
+        app.static("/", "public")
+        app.get("/", function() return require("part") .. io.open("page.txt"):read("*a") end)
+    """
+    files = FILES | {"main.lua": code, "page.txt": " page"}
+    bundle = Bundle(write_files(tmp_path / "app", files), tmp_path / "myapp")
+    there = root("mount -t tmpfs none tmp")
+    shutil.copy(bundle.path, there.folder / "heart")
+    with Server(None, command=(), program=there.command()) as server:
+        assert server.get().text == "part page"
+        assert server.get("/data.bin").body == FILES["public/data.bin"]
 
 
 def test_bundle_that_is_deleted_while_it_runs_goes_on(bundle):
