@@ -12,6 +12,7 @@ import time
 
 SEND_TIMEOUT = 1.0  # seconds; a manager that does not read must not hold up the server for long
 MICRO = 1_000_000
+LATE = 0.75  # of an interval: then the log names the worker, a little before the manager loses patience
 
 
 class Notifier:
@@ -68,15 +69,19 @@ class Watchdog:
         self.engine = engine
         self.interval = interval
         self.due = time.monotonic()
-        self.waiting = False  # for answers, since due - interval
-        self.told = False
+        self.waiting = False  # for answers
+        self.told = False  # that they are late
 
     def limit(self, seconds):
         """How long the supervisor may sleep that wants to sleep `seconds` (None: for ever)."""
         if self.waiting and self.told:
             return seconds
-        left = max(0, self.due - time.monotonic())
+        left = max(0, (self.late() if self.waiting else self.due) - time.monotonic())
         return left if seconds is None else min(seconds, left)
+
+    def late(self):
+        """When answers that are waited for are late."""
+        return self.due - (1 - LATE) * self.interval
 
     def look(self):
         """Ask, pass on the answers, or say who is late: whatever is due."""
@@ -86,7 +91,7 @@ class Watchdog:
             if not late:
                 self.notifier.send("WATCHDOG=1")
                 self.waiting = self.told = False
-            elif now >= self.due and not self.told:
+            elif now >= self.late() and not self.told:
                 self.complain(late)
         if not self.waiting and now >= self.due:
             self.waiting = True
@@ -98,7 +103,7 @@ class Watchdog:
         self.told = True
         names = ", ".join(f"worker {i}" for i in late)
         self.engine.log(
-            "error", f"{names} did not answer within {self.interval:g} s: the service manager gets no keep-alive"
+            "error", f"{names} did not answer within {LATE * self.interval:g} s: the service manager gets no keep-alive"
         )
 
 

@@ -166,7 +166,7 @@ def test_worker_that_is_stuck_gets_the_service_restarted(service):
     wait_until(lambda: service.show("ActiveState") == "active", "the new process is ready", 30)
     assert get(service) == "TEXT"
     assert service.show("NRestarts") == "1"
-    for words in ("did not answer within 1 s: the service manager gets no keep-alive", "Watchdog timeout"):
+    for words in ("did not answer within 0.75 s: the service manager gets no keep-alive", "Watchdog timeout"):
         wait_until(lambda words=words: words in service.journal(), lambda words=words: f"{words}: {service.journal()}")
     (service.root / "etc/systemd/system/heart.service.d/test.conf").unlink()
 
