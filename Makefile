@@ -8,7 +8,7 @@ CORE    := setup.py pyproject.toml $(shell find pyx -type f)
 NATIVE  := $(wildcard tests/native/*)
 PACKAGE := $(wildcard packaging/*.* packaging/launcher/* packaging/program/*) \
            $(shell find heartc lua_stdlib -type f -not -name '*.pyc' -not -name '*.so')
-LUA     := lua_stdlib heartc/template examples tests
+LUA     := lua_stdlib heartc/template packaging/deb/welcome examples tests
 STYLUA  := @johnnymorganz/stylua@2.5.2
 SECONDS := 30
 
