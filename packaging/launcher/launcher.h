@@ -49,7 +49,7 @@ struct payload {
 
 /* A directory for the cache. `why` says what is wrong with it once it was refused. */
 struct place {
-    char path[3072];
+    char path[4352]; /* more than is used, so that one that was cut off is refused for its length, too */
     int strict; /* a name that anybody could have taken: it must be ours, and no symbolic link */
     char why[160];
 };

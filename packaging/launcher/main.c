@@ -2,6 +2,7 @@
 #include "launcher.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,17 @@ static void set_number(const char *name, long number)
     char text[24];
     snprintf(text, sizeof text, "%ld", number);
     setenv(name, text, 1);
+}
+
+/* Descriptors 0 to 2 may have been closed: what we open must not take their places. */
+static void open_standard(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
 }
 
 /* Libraries that the user has preloaded were made for the host's C library; the program puts the variable back for its
@@ -75,6 +87,7 @@ int main(int argc, char **argv)
     const char *wrong;
     int count;
     (void)argc;
+    open_standard();
     if (n <= 0)
         fail("/proc is needed, and is not mounted");
     if ((wrong = payload_open(&p)))

@@ -10,6 +10,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+enum { LONGEST = 3500 }; /* the kernel takes 4096, and the files in an entry have long names of their own */
+
 int owner_trusted(const struct stat *st)
 {
     return st->st_uid == geteuid() || st->st_uid == 0;
@@ -26,19 +28,16 @@ void place_refuse(struct place *place, const char *why, int error)
              error ? strerror(error) : "");
 }
 
-/* Adds `folder` + `rest` to the list unless it would be too long. Relative paths begin at the working directory. */
+/* Adds `folder` + `rest` to the list. Relative paths begin at the working directory. */
 static void place_add(struct place *places, int *count, int max, const char *folder, const char *rest, int strict)
 {
     struct place *place = &places[*count];
-    char here[1024] = "";
-    int n;
+    char here[4096] = "";
     if (*count == max || !folder || !*folder)
         return;
     if (*folder != '/' && !getcwd(here, sizeof here))
         return;
-    n = snprintf(place->path, sizeof place->path, "%s%s%s%s", here, *here ? "/" : "", folder, rest);
-    if (n < 0 || n >= (int)sizeof place->path)
-        return;
+    snprintf(place->path, sizeof place->path, "%s%s%s%s", here, *here ? "/" : "", folder, rest);
     place->strict = strict;
     place->why[0] = 0;
     ++*count;
@@ -69,7 +68,7 @@ int places_list(struct place *places, int max, const char *self)
 {
     static const char *const shared[] = { "/tmp", "/var/tmp", "/dev/shm" };
     const char *xdg = getenv("XDG_CACHE_HOME");
-    static char folder[4200];
+    static char folder[4352];
     char name[32];
     int count = 0;
     snprintf(name, sizeof name, "/heart-%u", (unsigned)geteuid());
@@ -86,9 +85,11 @@ int places_list(struct place *places, int max, const char *self)
     return count;
 }
 
-/* mkdir -p, private. Whether it worked shows when the directory is opened. */
+/* mkdir -p, private. Returns an errno; EEXIST is none. */
 static int make_path(struct place *place)
 {
+    if (strlen(place->path) > LONGEST)
+        return ENAMETOOLONG;
     for (char *s = strchr(place->path + 1, '/'); s && !place->strict; s = strchr(s + 1, '/')) {
         *s = 0;
         mkdir(place->path, 0700);
@@ -101,11 +102,7 @@ static int make_path(struct place *place)
 static int step_into_shared(struct place *place)
 {
     size_t n = strlen(place->path);
-    int length = snprintf(place->path + n, sizeof place->path - n, "/heart-%u", (unsigned)geteuid());
-    if (length >= (int)(sizeof place->path - n)) {
-        place_refuse(place, NULL, ENAMETOOLONG);
-        return -1;
-    }
+    snprintf(place->path + n, sizeof place->path - n, "/heart-%u", (unsigned)geteuid());
     place->strict = 1;
     return place_open(place);
 }
@@ -126,7 +123,8 @@ static const char *objection(int fd, const struct place *place, const struct sta
 int place_open(struct place *place)
 {
     int error = make_path(place);
-    int fd = open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (place->strict ? O_NOFOLLOW : 0));
+    int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (place->strict ? O_NOFOLLOW : 0);
+    int fd = error == ENAMETOOLONG ? -1 : open(place->path, flags);
     const char *wrong;
     struct stat st;
     if (fd < 0) {

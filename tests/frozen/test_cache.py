@@ -1,5 +1,6 @@
 """Where the file unpacks itself, and what it does when that place is odd. Every start works, or says what to do."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -59,10 +60,9 @@ def test_path_with_spaces_and_other_letters(tmp_path):
     assert len(entries(cache)) == 2
 
 
-def test_long_path_falls_back_or_works(root):
+def test_path_that_is_too_long_falls_back(root):
     long = "/tmp/" + "/".join(["x" * 200] * 20)
-    result = root().run("version", HEART_CACHE=long)
-    assert worked(result)
+    assert "File name too long; using /tmp/heart-0" in falls_back(root().run("version", HEART_CACHE=long))
 
 
 def test_home_of_another_user_is_left_alone(tmp_path, root, only_root):
@@ -328,6 +328,16 @@ def test_first_starts_at_once_all_work_and_leave_one_entry(cache):
     assert all(worked(result) and not result.stderr for result in results)
     assert os.listdir(cache) == entries(cache)
     assert len(entries(cache)) == 1
+
+
+def test_entry_that_somebody_has_locked_is_no_hang(cache, entry):
+    """Anybody who may read a folder may lock it."""
+    fd = os.open(entry, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        assert worked(start("version", HEART_CACHE=cache))
+    finally:
+        os.close(fd)
 
 
 def test_repairs_at_once_all_work(cache, entry):

@@ -1,6 +1,7 @@
 """The running process: one, small, known by its own file; its children see the environment that the user has set."""
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -110,6 +111,18 @@ def test_every_command_has_its_modules(binary, cache):
         if line.strip():
             name = line.split()[0]
             assert start(name, "--help", HEART_CACHE=cache).returncode == 0, name
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_closed_standard_descriptors_are_no_harm(binary, cache, tmp_path, closed):
+    """Neither the first start nor a later one puts a file of its own in their place."""
+    for name in ("first", "second"):
+        words = " ".join(f"{fd}>&-" for fd in closed)
+        command = f'{binary} serve --help >{name} 2>{name}.err {words}; echo $? >{name}.status'
+        subprocess.run(["sh", "-c", command], cwd=tmp_path, env={"HEART_CACHE": str(cache)}, check=True)
+        assert (tmp_path / f"{name}.status").read_text() == "0\n"
+        assert (tmp_path / f"{name}.err").read_text() == ""
+        assert ((tmp_path / name).read_text() == "") == (1 in closed)
 
 
 def test_umask_is_that_of_the_user(frozen):
