@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from frozen.one_file import entries, footer, start, worked
+from frozen.one_file import APP, entries, footer, start, worked
 from heart_server import ROOT, need, run
 
 LARGEST = 9_500_000
@@ -93,13 +93,10 @@ def test_footer_with_a_wrong_byte_is_no_crash(binary, cache, tmp_path):
 
 
 def test_application_behind_the_payload_shares_the_cache_entry(binary, cache, tmp_path):
-    data = binary.read_bytes()
-    app = b"an archive that the launcher does not look into"
+    (tmp_path / "main.lua").write_text(APP)
     both = tmp_path / "both"
-    both.write_bytes(data + app + struct.pack("<8sIIQ", b"HEARTAPP", 1, 0, len(data)).ljust(64, b"\0"))
-    both.chmod(0o755)
-    assert worked(start("version", HEART_CACHE=cache))
-    assert worked(start("version", file=both, HEART_CACHE=cache))
+    assert start("bundle", tmp_path / "main.lua", "-o", both, HEART_CACHE=cache).returncode == 0
+    assert worked(start("--heart", "version", file=both, HEART_CACHE=cache))
     assert len(entries(cache)) == 1
 
 

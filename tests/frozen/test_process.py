@@ -118,7 +118,7 @@ def test_closed_standard_descriptors_are_no_harm(binary, cache, tmp_path, closed
     """Neither the first start nor a later one puts a file of its own in their place."""
     for name in ("first", "second"):
         words = " ".join(f"{fd}>&-" for fd in closed)
-        command = f'{binary} serve --help >{name} 2>{name}.err {words}; echo $? >{name}.status'
+        command = f"{binary} serve --help >{name} 2>{name}.err {words}; echo $? >{name}.status"
         subprocess.run(["sh", "-c", command], cwd=tmp_path, env={"HEART_CACHE": str(cache)}, check=True)
         assert (tmp_path / f"{name}.status").read_text() == "0\n"
         assert (tmp_path / f"{name}.err").read_text() == ""
