@@ -20,14 +20,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "packaging"
 SOURCES = ("heartc", "lua_stdlib", "pyx", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
-SEED = "0"
 
 
 def say(text):
+    """Tell what the build does."""
     print(f"build: {text}", flush=True)
 
 
 def fail(text):
+    """End the build with a message."""
     raise SystemExit(f"build: {text}")
 
 
@@ -45,7 +46,7 @@ def environment(folder):
     """For steps whose output must not depend on when, where and by whom they are run."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HEART_", "PIP_TARGET"))}
     env["SOURCE_DATE_EPOCH"] = "315532800"  # the first day that a zip file knows
-    env["PYTHONHASHSEED"] = SEED
+    env["PYTHONHASHSEED"] = "0"
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["CFLAGS"] = f"{env.get('CFLAGS', '')} {prefix_map(folder)}".strip()
     env["LDFLAGS"] = f"{env.get('LDFLAGS', '')} -Wl,--build-id=none".strip()
@@ -53,10 +54,12 @@ def environment(folder):
 
 
 def prefix_map(folder):
+    """The compiler flag that keeps the name of a folder out of the output."""
     return f"-ffile-prefix-map={folder}=."
 
 
 def fresh_folder(path):
+    """An empty folder, whatever was there before."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     return path
@@ -142,6 +145,7 @@ def header(name):
 
 
 def static_library(name):
+    """The path of a static library that the compiler finds."""
     path = subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip()
     if not os.path.isabs(path):
         fail(f"{name} is missing: apt-get install libzstd-dev, or apk add zstd-static")

@@ -39,7 +39,6 @@ struct payload {
     int fd;                /* the launcher's own file */
     unsigned char *index;  /* NULL until it is read */
     uint32_t index_size;
-    uint32_t files;
     uint64_t start;        /* offset of the index in the file; the compressed files follow it */
     uint64_t size;         /* of index and compressed files */
     uint64_t unpacked;     /* bytes of all files */

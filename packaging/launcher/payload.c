@@ -62,7 +62,6 @@ const char *payload_open(struct payload *p)
         return "cannot read its own file (/proc/self/exe)";
     if (footer_read(p->fd, footer, &at))
         return DAMAGED;
-    p->files = (uint32_t)number(footer + 12, 4);
     p->size = number(footer + 16, 8);
     p->unpacked = number(footer + 24, 8);
     p->index_size = (uint32_t)number(footer + 32, 4);

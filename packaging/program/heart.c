@@ -1,6 +1,6 @@
 /* The program in the payload: Python, told to look for modules in the folder beside it and nowhere else, and to run
- * heartc.__main__.main(). PyInstaller's own bootloader would do, but starts itself twice, leaves variables in the
- * environment, and imports modules through Python code of its own; this takes half the time and 1 MB less. */
+ * heartc.__main__.main(). PyInstaller's own bootloader would do, but it starts itself twice, leaves variables in
+ * the environment for every child to see, and imports modules through Python code of its own. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <string.h>

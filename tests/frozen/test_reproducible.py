@@ -15,8 +15,7 @@ PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.execu
 
 
 def build(folder, umask, **env):
-    """The bytes of the file, built in a copy of the sources."""
-    shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+    """The bytes of the file, built in `folder`."""
     home = folder.parent / f"home of {folder.name}"
     home.mkdir()
     subprocess.run(
@@ -30,7 +29,10 @@ def build(folder, umask, **env):
 
 
 def test_same_bytes_from_different_folders(tmp_path):
-    first = build(tmp_path / "one", 0o022, TZ="Asia/Tokyo", PYTHONHASHSEED="1", LANG="C")
-    second = build(tmp_path / "a much longer name" / "two", 0o077, TZ="America/Lima", SOURCE_DATE_EPOCH="1", CFLAGS="")
+    one, two = tmp_path / "one", tmp_path / "a much longer name" / "two"
+    for folder in (one, two):
+        shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+    first = build(one, 0o022, TZ="Asia/Tokyo", PYTHONHASHSEED="1", LANG="C")
+    second = build(two, 0o077, TZ="America/Lima", SOURCE_DATE_EPOCH="1", CFLAGS="")
     assert len(first) == len(second)
     assert first == second
