@@ -63,6 +63,13 @@ def bundle(**values):
     return module.run(**values)
 
 
+def health(**values):
+    """Ask a running server."""
+    from . import health as module
+
+    return module.run(**values)
+
+
 def completion(**values):
     """Print completions."""
     from . import completion as module
@@ -81,6 +88,7 @@ def man(**values):
 WORK = {
     "serve": serve,
     "bundle": bundle,
+    "health": health,
     "new": new,
     "check": check,
     "version": version,

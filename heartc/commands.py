@@ -5,7 +5,7 @@ are its arguments and options by their names, read by their Kind.
 """
 
 from . import config
-from .config import SWITCH, Kind, Option, titled
+from .config import SECONDS, SWITCH, Kind, Option, titled
 from .errors import ConfigError
 
 SUMMARY = "Heart runs Lua web applications: heart serve main.lua --workers auto"
@@ -86,6 +86,7 @@ def plain(flag, kind, help, **more):
 SCRIPT = Kind("SCRIPT", "a Lua file", str, "scripts")
 FILE = Kind("FILE", "a file", str, "files")
 PATTERN = Kind("PATTERN", "a name or a path, with * for any text", str)
+URL = Kind("URL", "an address such as http://127.0.0.1:3333/", str)
 DIR = Kind("DIR", "a folder", str, "folders")
 SHELL = one_of("SHELL", ("bash", "zsh", "fish"))
 
@@ -127,6 +128,17 @@ COMMANDS = (
             "otherwise.",
         ),
         rest="flags",
+    ),
+    Command(
+        "health",
+        RUN,
+        "Ask a running server for a page: does it answer?",
+        (Argument(URL, "What to ask: http://HOST:PORT/PATH or unix:SOCKET.", optional=True),),
+        (Option("--timeout", SECONDS, 3.0, "Time for the answer.", env="", shown="3"),),
+        (
+            "Without URL it asks where a server with the same environment listens (HEART_LISTEN, HOST, PORT). The exit "
+            "status is 1 when no answer comes in time, or one with a status of 500 and above.",
+        ),
     ),
     Command(
         "new",
