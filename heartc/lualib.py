@@ -1,5 +1,6 @@
 """Finds LuaJIT (the shared object in lupa's wheel) and lua_stdlib, in a source tree, a wheel and a frozen binary."""
 
+import glob
 import importlib.util
 import os
 import sys
@@ -7,15 +8,27 @@ import sys
 from .errors import HeartError
 
 SHARE = ("/usr/local/share/lua/5.1", "/usr/share/lua/5.1")
+SYSTEM_LUAJIT = tuple(f"{folder}/libluajit-5.1.so.2" for folder in ("/usr/local/lib", "/usr/lib", "/usr/lib/*-linux-*"))
 LIB = ("/usr/local/lib/lua/5.1", "/usr/lib/lua/5.1")
 
 
 def luajit_path():
-    """The shared object with LuaJIT 2.1. It is found without importing lupa, whose Python half is not needed."""
+    """The shared object with LuaJIT 2.1. It is found without importing lupa, whose Python half is not needed. lupa has
+    none for 32-bit processors: there it is the system's."""
+    if sys.maxsize < 1 << 32:
+        return system_luajit()
     spec = importlib.util.find_spec("lupa.luajit21")
     if spec is None or not spec.origin:
         raise HeartError("LuaJIT is missing: this Python has no lupa with LuaJIT 2.1; reinstall heart")
     return spec.origin
+
+
+def system_luajit():
+    """The LuaJIT of the distribution."""
+    found = [path for pattern in SYSTEM_LUAJIT for path in glob.glob(pattern)]
+    if not found:
+        raise HeartError("LuaJIT is missing: apt-get install libluajit-5.1-2 (lupa has none for this processor)")
+    return found[0]
 
 
 def stdlib_path():
