@@ -1,6 +1,5 @@
 """Finds LuaJIT (the shared object in lupa's wheel) and lua_stdlib, in a source tree, a wheel and a frozen binary."""
 
-import glob
 import importlib.util
 import os
 import sys
@@ -25,6 +24,8 @@ def luajit_path():
 
 def system_luajit():
     """The LuaJIT of the distribution."""
+    import glob  # on 32-bit processors only: `serve` imports little
+
     found = [path for pattern in SYSTEM_LUAJIT for path in glob.glob(pattern)]
     if not found:
         raise HeartError("LuaJIT is missing: apt-get install libluajit-5.1-2 (lupa has none for this processor)")
