@@ -8,6 +8,8 @@ import pytest
 from frozen.one_file import entries, worked
 from heart_server import Server, missing, need, run
 
+from heartc import commands
+
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 APP = Path("/app/main.lua")
 
@@ -32,7 +34,8 @@ def test_every_command_in_an_empty_root(root):
     made = root()
     assert worked(made.run("version"))
     assert made.run("--help").returncode == 0
-    assert made.run("serve", "--help").returncode == 0
+    for command in commands.COMMANDS:
+        assert made.run(command.name, "--help").returncode == 0, command.name
 
 
 def test_disk_store_loads_in_an_empty_root(root):
