@@ -1,5 +1,6 @@
 """The `heart` command. Serving is the common case and starts without Typer, which costs several MB."""
 
+import os
 import sys
 
 from . import frozen
@@ -31,16 +32,17 @@ def main():
 def find_application(arguments):
     """The application in the executable that this process was started from, None if there is none or the heart command
     is asked for."""
-    path = frozen.executable()
-    if path is None or arguments[:1] == [frozen.HEART]:
-        return None
-    from . import archive
+    path, fd = frozen.executable(), frozen.descriptor()
+    if path is not None and arguments[:1] != [frozen.HEART]:
+        from . import archive
 
-    if archive.footer_of(path) is None:
-        return None
-    from .application import Application
+        if archive.footer_of(path, fd) is not None:
+            from .application import Application
 
-    return Application(path)
+            return Application(path, fd)
+    if fd is not None:
+        os.close(fd)
+    return None
 
 
 def serve_application(bundled, arguments):

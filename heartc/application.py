@@ -10,10 +10,10 @@ from .frozen import HEART
 class Application:
     """What is bundled: `name` of the executable, `archive`, `script`, `flags`."""
 
-    def __init__(self, path):
-        """Raises HeartError if the executable is damaged."""
+    def __init__(self, path, fd=None):
+        """`fd` as Archive takes it. Raises HeartError if the executable is damaged."""
         self.name = os.path.basename(path)
-        self.archive = archive.Archive(path)
+        self.archive = archive.Archive(path, fd)
         self.script = self.archive.manifest.script
         self.flags = self.archive.manifest.flags
 

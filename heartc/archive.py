@@ -60,10 +60,11 @@ class Manifest:
         return b"\0".join(os.fsencode(text) for text in (self.version, self.script, *self.flags))
 
 
-def footer_of(path):
-    """The last bytes of the file at `path` if they are an archive's footer, else None."""
+def footer_of(path, fd=None):
+    """The last bytes of the file at `path`, or of the one that `fd` is open on, if they are an archive's footer; else
+    None."""
     try:
-        with open(path, "rb") as file:
+        with open(path if fd is None else fd, "rb", closefd=fd is None) as file:
             if file.seek(0, os.SEEK_END) < FOOTER.size:
                 return None
             file.seek(-FOOTER.size, os.SEEK_END)
@@ -71,6 +72,14 @@ def footer_of(path):
     except OSError as error:
         raise HeartError(f"{path}: can not be read: {error.strerror}") from None
     return footer if footer.startswith(MAGIC) else None
+
+
+def open_file(path):
+    """A descriptor of the file at `path`."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HeartError(f"{path}: can not be read: {error.strerror}") from None
 
 
 def size_text(size):
@@ -94,13 +103,14 @@ def count_text(count):
 class Archive:
     """The archive at the end of an open file: `manifest`, `entries` in the order of their names, `start`, `fd`."""
 
-    def __init__(self, path):
-        """Raises HeartError if there is none or it is damaged."""
+    def __init__(self, path, fd=None):
+        """Takes `fd`, which is open on the file; without one `path` is opened, which messages name in any case. Raises
+        HeartError if there is no archive or it is damaged."""
         self.path = path
-        if footer_of(path) is None:
-            raise HeartError(f"{path}: there is no application in this file")
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = open_file(path) if fd is None else fd
         try:
+            if footer_of(path, self.fd) is None:
+                raise HeartError(f"{path}: there is no application in this file")
             self.read_index()
         except HeartError:
             os.close(self.fd)

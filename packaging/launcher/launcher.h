@@ -36,7 +36,7 @@ struct file {
 };
 
 struct payload {
-    int fd;                /* the launcher's own file */
+    int fd;                /* the launcher's own file; the program gets it, too */
     unsigned char *index;  /* NULL until it is read */
     uint32_t index_size;
     uint64_t start;        /* offset of the index in the file; the compressed files follow it */

@@ -63,6 +63,8 @@ static void start_from(const struct payload *p, struct place *place, char **argv
     if (place != places && getenv("HEART_CACHE"))
         dprintf(2, "heart: HEART_CACHE: %s: %s; using %s\n", places[0].path, places[0].why, place->path);
     set_number("HEART_LOCK", entry);
+    set_number("HEART_FD", p->fd);
+    fcntl(p->fd, F_SETFD, 0);
     umask(mask);
     execv(program, argv);
     umask(077);

@@ -111,6 +111,24 @@ def test_bundle_reads_its_files_in_an_empty_root(root, tmp_path):
         assert server.get("/data.bin").body == FILES["public/data.bin"]
 
 
+def test_bundle_that_is_replaced_before_its_program_runs_is_served(bundle):
+    """What is served is in the file that was started, not in what lies at its path now."""
+    script = f'cd {bundle.path.parent}; exec 9<myapp; rm myapp; echo other >myapp; exec /proc/self/fd/9 "$@"'
+    with Server(None, command=(), program=["sh", "-c", script, "sh"]) as server:
+        assert server.get().text == "part"
+
+
+def test_heart_without_a_file_system_runs(tmp_path):
+    """A copy in memory, as a remote start may make it."""
+    fd = os.memfd_create("heart", 0)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(need_binary().read_bytes())
+    result = subprocess.run([f"/proc/self/fd/{fd}", "version"], pass_fds=[fd], capture_output=True, text=True)
+    os.close(fd)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("heart ")
+
+
 def test_bundle_that_is_deleted_while_it_runs_goes_on(bundle):
     """Its files are read through a descriptor."""
     with bundle.server() as server:

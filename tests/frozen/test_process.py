@@ -80,9 +80,12 @@ def test_preloaded_library_is_kept_for_children(frozen, tmp_path, libc):
     assert (str(library) in (proc(server) / "maps").read_text()) == (libc == "host")
 
 
+LAUNCHER = ("HEART_FILE", "HEART_FD", "HEART_LOCK", "HEART_LD_PRELOAD")
+
+
 def test_variables_of_the_launcher_are_gone(frozen):
     server = frozen(ENVIRONMENT)
-    for name in ("HEART_FILE", "HEART_LOCK", "HEART_LD_PRELOAD", "LD_LIBRARY_PATH", "_PYI_ARCHIVE_FILE", "_MEIPASS2"):
+    for name in (*LAUNCHER, "LD_LIBRARY_PATH", "_PYI_ARCHIVE_FILE", "_MEIPASS2"):
         assert server.get(f"/getenv/{name}").text == "unset"
 
 
@@ -91,9 +94,11 @@ def test_program_is_told_the_file_that_was_started(frozen, binary):
     assert f"HEART_FILE={binary.resolve()}\0" in (proc(server) / "environ").read_text()
 
 
-def test_children_get_no_descriptor_of_the_cache(frozen, cache):
+def test_children_get_no_descriptor_of_the_cache_or_the_file(frozen, binary, cache):
     server = frozen(ENVIRONMENT)
-    assert str(cache) not in server.get("/fds").text
+    seen = server.get("/fds").text
+    assert str(cache) not in seen
+    assert str(binary) not in seen
     assert [fd for fd in (proc(server) / "fd").iterdir() if os.readlink(fd).startswith(str(cache))]
 
 
