@@ -21,7 +21,7 @@ asan_env  = HEART_SANITIZED=$(CURDIR)/build/asan/lib HEART_BIN="$(asan_bin)" \
 # $(call need,command,Debian package)
 need = @command -v $(1) >/dev/null || { echo "make $@: $(1) is missing: apt-get install $(2)" >&2; exit 1; }
 
-.PHONY: run core test lint format asan fuzz binary wheel deb bench nightly clean
+.PHONY: run core test lint format asan fuzz binary wheel deb arm bench nightly clean
 
 run: core
 	$(BIN)/heart serve examples/hello-world/main.lua --workers auto
@@ -60,6 +60,7 @@ bench: $(VENV)/stamp-core dist/heart
 
 nightly: binary test asan
 	$(BIN)/pytest -m nightly
+	$(MAKE) arm
 	$(MAKE) fuzz SECONDS=600
 	$(MAKE) bench
 
@@ -70,6 +71,10 @@ wheel:
 deb: dist/heart
 	$(call need,dpkg-deb,dpkg)
 	$(PYTHON) packaging/deb/build.py
+
+# dist/heart-aarch64 and its wheel, built and tested in a Debian of that architecture; needs root.
+arm: $(VENV)/stamp-tests
+	packaging/arm/build.sh
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info heartc/*.so
