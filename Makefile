@@ -9,6 +9,7 @@ NATIVE  := $(wildcard tests/native/*)
 PACKAGE := $(wildcard packaging/*.* packaging/launcher/* packaging/program/*) \
            $(shell find heartc lua_stdlib -type f -not -name '*.pyc' -not -name '*.so')
 LUA     := lua_stdlib heartc/template packaging/deb/welcome examples tests
+SHELLS  := $(shell find packaging -name '*.sh')
 STYLUA  := @johnnymorganz/stylua@2.5.2
 SECONDS := 30
 
@@ -38,6 +39,9 @@ lint: $(VENV)/stamp-tests build/stylua/stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyx tests/native
 	luacheck --quiet $(LUA)
 	node tests/tools/stylua.mjs --check $(LUA)
+	$(call need,shellcheck,shellcheck)
+	shellcheck .ci/run $(SHELLS)
+	$(BIN)/hadolint Dockerfile.alpine
 
 format: $(VENV)/stamp-tests build/stylua/stamp
 	$(BIN)/ruff check --fix .
