@@ -11,6 +11,7 @@ the oldest system that is to be supported with its own C library.
 import argparse
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def environment(folder):
     env["SOURCE_DATE_EPOCH"] = "315532800"  # the first day that a zip file knows
     env["PYTHONHASHSEED"] = "0"
     env["PYTHONDONTWRITEBYTECODE"] = "1"
-    env["CFLAGS"] = f"{env.get('CFLAGS', '')} {prefix_map(folder)}".strip()
+    env["CFLAGS"] = f"{env.get('CFLAGS', '')} {shlex.quote(prefix_map(folder))}".strip()
     env["LDFLAGS"] = f"{env.get('LDFLAGS', '')} -Wl,--build-id=none".strip()
     return env
 
