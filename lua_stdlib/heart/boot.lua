@@ -104,7 +104,7 @@ do
   end)
 
   function package.loadlib(path, name)
-    local reason = refuse(path)
+    local reason = type(path) == "string" and refuse(path)
     if reason then
       return nil, ("%s: %s"):format(path, reason), "open"
     end

@@ -15,7 +15,7 @@ do
   ---@param mode? string
   ---@return boolean
   local function reads(mode)
-    return mode == nil or mode == "r" or mode == "rb"
+    return mode == nil or (type(mode) == "string" and mode:find("^r[^+]*$") ~= nil)
   end
 
   ---Call `fn` with the name of a copy of an archived file. Descriptor and message as archive.open gives them.
@@ -105,6 +105,9 @@ do
   end
 
   function package.searchpath(name, path, separator, replacement)
+    if type(name) ~= "string" or type(path) ~= "string" then
+      return searchpath(name, path, separator, replacement)
+    end
     separator, replacement = separator or ".", replacement or "/"
     local file_name = separator == "" and name or replace(name, separator, replacement)
     local tried = {}
@@ -135,7 +138,11 @@ do
     if fd == false then
       return nil, message, "open"
     end
-    return load_library(fd and NAME:format(fd) or path, symbol)
+    if not fd then
+      return load_library(path, symbol)
+    end
+    local fn, why, where = load_library(NAME:format(fd), symbol)
+    return fn, why and replace(why, NAME:format(fd), path), where
   end
 
   ---@param name string

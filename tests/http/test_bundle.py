@@ -192,6 +192,10 @@ def test_c_module_inside_is_loaded(tmp_path):
         wait_until(lambda: server.fds() == before, "the descriptors of the old states are closed")
 
 
+def test_file_that_is_no_library_is_named(server):
+    assert lua(server, 'return package.loadlib("data.bin", "x")') == "nil|data.bin: invalid ELF header|open"
+
+
 def test_reload_reads_the_executable_again(server):
     server.signal(signal.SIGHUP)
     server.wait_log("reloaded: new requests go to the new code")
@@ -210,6 +214,7 @@ def test_file_is_read_from_inside(server):
         "10240|300|,"
     )
     assert lua(server, 'local f = io.open("empty.txt", "r") return f:read("*a"), io.type(f), f:close()') == "|file|true"
+    assert lua(server, 'return #io.open("data.bin", "rt"):read("*a")') == "10240"
     assert lua(server, 'return io.open("templates/caf\u00e9 cr\u00e8me.txt"):read("*a")') == "utf8"
     assert lua(server, 'return io.open("templates/new\\nline.txt"):read("*a")') == "newline"
 
@@ -247,6 +252,8 @@ def test_wrong_arguments_are_told_as_by_lua(server):
     assert lua(server, 'return io.open("data.bin", "x")') == "nil|data.bin: Invalid argument|22"
     assert "invalid format" in lua(server, 'return pcall(io.lines("data.bin", "*x"))')
     assert "bad argument" in lua(server, "return pcall(loadfile, {})")
+    assert "bad argument #1" in lua(server, "return pcall(package.loadlib)")
+    assert "bad argument #2" in lua(server, 'return pcall(package.searchpath, "x")')
 
 
 def test_reading_leaks_no_descriptor(server):

@@ -46,6 +46,11 @@ def test_c_module_that_yields_through_a_metamethod_is_no_crash(serve):
     assert server.get("/ok").text == "ok"
 
 
+def test_missing_path_of_a_library_is_told_as_by_lua(serve):
+    server = serve('require("heart.v1").get("/", function(ctx) return select(2, pcall(package.loadlib)) end)')
+    assert server.get().text.startswith("bad argument #1 to")
+
+
 def module_file(name):
     """Where Debian has put a C module."""
     need_module(name)
