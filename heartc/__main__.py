@@ -48,13 +48,23 @@ def find_application(arguments):
 def serve_application(bundled, arguments):
     """Be the application that is in the executable; returns the exit status."""
     if asks_help(arguments):
-        from .usage import application_help
-
-        print(application_help(bundled), end="")
-        return 0
+        return print_help(bundled)
     from .supervisor import serve
 
     return serve(bundled.settings(arguments))
+
+
+def print_help(bundled):
+    """`./myapp --help`; returns the exit status."""
+    from .usage import application_help
+
+    try:
+        print(application_help(bundled), end="", flush=True)
+    except OSError as error:
+        from .cli import tell_unwritten
+
+        return tell_unwritten(error)
+    return 0
 
 
 def is_serve(arguments):

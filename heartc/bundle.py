@@ -33,6 +33,7 @@ def run(file, flags, output, include, exclude, runtime, dry_run, list, extract):
         return take_out(file, output) if extract else show(file)
     application.check_flags(flags)
     check_script([file])
+    refuse_executable(file)
     heart = None if dry_run else Heart(runtime)
     outside = [path for path in (output, heart and heart.path) if path]
     selection = Selection(file, include, exclude, outside)
@@ -41,6 +42,13 @@ def run(file, flags, output, include, exclude, runtime, dry_run, list, extract):
     if not output:
         raise ConfigError("-o FILE is missing: the executable to write")
     return make(selection, heart, output, archive.Manifest(__version__, os.path.basename(file), flags))
+
+
+def refuse_executable(path):
+    """A ConfigError about an executable where the script was to be named."""
+    with open(path, "rb") as file:
+        if file.read(len(ELF)) == ELF:
+            raise ConfigError(f"{path}: is an executable; expected a Lua file (--list and --extract look into a bundle)")
 
 
 # ---- Making ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The Typer commands, made from the table of commands: parse, call, print. `heart serve` runs without Typer (see
 __main__); only its help comes here."""
 
+import errno
 import inspect
 import os
 import sys
@@ -173,7 +174,10 @@ def run(arguments):
     """Run the command line; returns the exit status. Errors are one line that says what was expected."""
     arguments = usual(arguments)
     try:
-        return make_app().main(args=arguments, prog_name="heart", standalone_mode=False) or 0
+        status = make_app().main(args=arguments, prog_name="heart", standalone_mode=False) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
     except click.exceptions.NoArgsIsHelpError:
         print(usage.overview(), end="")
         return 0
@@ -185,8 +189,18 @@ def run(arguments):
         return error.status
     except click.exceptions.Exit as error:
         return error.exit_code
+    except OSError as error:
+        return tell_unwritten(error)
     except click.Abort:
         return 130
+
+
+def tell_unwritten(error):
+    """What was asked for can not be printed: the disk is full, or nobody reads. Returns the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the rest goes that Python prints at its end
+    if error.errno != errno.EPIPE:
+        print(f"heart: {error.filename or 'stdout'}: {error.strerror}", file=sys.stderr)
+    return HeartError.status
 
 
 def usual(arguments):
@@ -222,7 +236,7 @@ def wrong_use(flag, command):
 def unknown_command(word):
     """The message about a command that does not exist; the word may be an application."""
     for path in (os.path.join(word, "main.lua"), word):
-        if os.path.isfile(path):
+        if word and os.path.isfile(path):
             return f"{word}: no such command; did you mean heart serve {path}?"
     near = nearest(word, [command.name for command in commands.COMMANDS if not command.hidden])
-    return f"{word}: no such command" + (f"; did you mean {near}?" if near else " (see heart --help)")
+    return f"{word or repr(word)}: no such command" + (f"; did you mean {near}?" if near else " (see heart --help)")

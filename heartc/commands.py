@@ -37,6 +37,8 @@ class Argument:
     def read(self, text):
         """The value of `text`."""
         try:
+            if not text:
+                raise ValueError
             return self.kind.read(text)
         except ValueError:
             raise ConfigError(f"{self.kind.metavar}: {text!r}: expected {self.kind.expected}") from None

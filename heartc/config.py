@@ -315,6 +315,8 @@ def check_script(words):
     if len(words) > 1:
         raise ConfigError(f"{words[1]}: one SCRIPT only, {words[0]} was given before")
     script = words[0]
+    if not script:
+        raise ConfigError(f"SCRIPT: {script!r}: expected a Lua file")
     if os.path.isdir(script):
         main = os.path.join(script, "main.lua")
         hint = f"; did you mean {main}?" if os.path.isfile(main) else "; expected a Lua file"

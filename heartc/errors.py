@@ -14,11 +14,12 @@ class ConfigError(HeartError):
 
 
 def nearest(word, candidates):
-    """The candidate that `word` was probably meant to be, or None."""
+    """The candidate that `word` was probably meant to be, or None. Of those that are equally near, letters that have
+    changed places are the likeliest mistake."""
     from difflib import get_close_matches
 
-    found = get_close_matches(word, list(candidates), 1)
-    return found[0] if found else None
+    found = get_close_matches(word, list(candidates))
+    return next((near for near in found if sorted(near) == sorted(word)), found[0] if found else None)
 
 
 def nearest_flag(word, flags):

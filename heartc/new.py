@@ -14,10 +14,10 @@ NAME = "APP_NAME"
 
 def run(dir):
     """`heart new DIR`. Nothing is overwritten, and nothing is written if a file is in the way."""
-    name = app_name(dir)
     files = template()
     refuse_existing(dir, files)
     try:
+        name = app_name(dir)
         for path, text in files.items():
             write(os.path.join(dir, path), text.replace(NAME, name))
     except OSError as error:

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from archives import STAND_IN, pack
 from bundles import Bundle, one_file, write_files
-from heart_server import free_port, heart, heart_command
+from heart_server import free_port, heart, heart_command, heart_environment
 
 APP = """
 local app = require("heart.v1")
@@ -161,6 +161,10 @@ def test_script_that_is_missing_is_told(folder, runtime, tmp_path):
     refused(heart("bundle", "-o", tmp_path / "x"), "is missing")
 
 
+def test_executable_in_place_of_the_script_is_told(runtime, tmp_path):
+    refused(heart("bundle", runtime, "-o", tmp_path / "x", "--runtime", runtime), f"{runtime}: is an executable", "--list")
+
+
 def test_link_out_of_the_folder_is_told(folder, runtime, tmp_path):
     (folder / "public/passwd").symlink_to("/etc/passwd")
     refused(bundle(folder, "-o", tmp_path / "x", "--runtime", runtime), "public/passwd: a symbolic link out of")
@@ -299,9 +303,18 @@ def test_help_says_what_the_file_is_and_shows_every_option(myapp):
             assert part in result.stdout
 
 
+def test_help_that_cannot_be_written_is_told(myapp):
+    bundle = myapp()
+    with open("/dev/full", "w") as full:
+        words = [*bundle.words(), "--help"]
+        env = heart_environment(bundle.env())
+        result = subprocess.run(words, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (result.returncode, result.stderr) == (1, "heart: stdout: No space left on device\n")
+
+
 def test_wrong_flags_are_told(myapp):
     bundle = myapp()
-    refused(bundle.run("--prot", "80"), "--prot: no such option; did you mean --prod?")
+    refused(bundle.run("--prot", "80"), "--prot: no such option; did you mean --port?")
     refused(bundle.run("--zzzzzz"), "--zzzzzz: no such option (see myapp --help)")
     refused(bundle.run("other.lua"), "myapp takes flags only", "myapp --heart serve other.lua")
     refused(bundle.run("serve", "other.lua"), "myapp takes flags only")

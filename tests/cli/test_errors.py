@@ -44,6 +44,11 @@ def refused(*args, status=2, **more):
         (("serve", "main.lua", "--prt=80"), "--prt: no such option; did you mean --port?"),
         (("serve", "main.lua", "--dev=yes"), "--dev: takes no value; expected --dev alone"),
         (("serve", "main.lua", "--port"), "--port: a value is missing; expected a number from 0 to 65535"),
+        (("serve", "main.lua", "--prot", "80"), "--prot: no such option; did you mean --port?"),
+        (("serve", ""), "SCRIPT: '': expected a Lua file"),
+        (("",), "'': no such command (see heart --help)"),
+        (("new", ""), "DIR: '': expected a folder"),
+        (("check", ""), "SCRIPT: '': expected a Lua file"),
         (("check",), "SCRIPT is missing: heart check SCRIPT (a Lua file)"),
         (("check", "main.luaa"), "main.luaa: no such file; did you mean main.lua?"),
         (("check", "main.lua", "--jsn"), "--jsn: no such option; did you mean --json?"),
@@ -185,3 +190,35 @@ def test_long_path_of_a_unix_socket_is_told(folder):
 def test_wrong_environment_names_the_variable(folder):
     line = refused("serve", "main.lua", cwd=folder, env={"PORT": str(free_port()) + "x"})
     assert re.fullmatch(r"PORT: '\d+x': expected a number from 0 to 65535", line)
+
+
+FULL = "heart: stdout: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["version"], ["--help"], ["serve", "--help"], ["completion", "bash"], ["check", "main.lua"]], ids=" ".join
+)
+def test_output_that_cannot_be_written_is_told(folder, words):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*heart_command(), *words], cwd=folder, env=heart_environment(), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (result.returncode, result.stderr) == (1, FULL)
+
+
+def test_output_that_nobody_reads_is_no_matter(folder):
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [*heart_command(), "completion", "bash"], env=heart_environment(), stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_working_directory_that_is_gone_is_told(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'rmdir "$PWD"; exec "$@"'
+    result = heart("new", "app", program=["sh", "-c", script, "sh", *heart_command()], cwd=gone)
+    assert (result.returncode, result.stderr) == (1, "heart: app: can not be written: No such file or directory\n")
