@@ -283,12 +283,35 @@ ctypedef struct Coro
 ctypedef struct Ctx
 ctypedef struct Mount
 ctypedef struct LogRing
+ctypedef struct KvStore
+ctypedef struct KvTxn
 
 # What the poller hands back for a descriptor. It is the first member of whatever watches one.
 ctypedef struct Watch:
     void (*on_event)(Worker *w, Watch *x, uint32_t events) noexcept nogil
     int fd
     uint32_t interest       # EPOLL* events asked for
+
+# A message to a worker: pushed by any thread onto Worker.inbox (worker_post), run there in order on its next turn.
+# It is the first member of what it tells about; the sender does not touch it again.
+ctypedef struct Post:
+    Post *next
+    void (*on_post)(Worker *w, Post *p) noexcept nogil
+
+# What a coroutine waits for with WAIT_POST: work that ends by a Post to the coroutine's worker. It holds the coroutine
+# and the coroutine holds it; whichever ends first clears the other's pointer. All functions run on that worker.
+ctypedef struct Op:
+    Post post               # on_post = op_on_post
+    Coro *coro              # that waits; NULL: it is gone, nobody wants the answer
+    uint8_t begun           # `begin` was called and the post has not come
+    void (*begin)(Worker *w, Op *op) noexcept nogil
+    #                       the coroutine has really yielded: hand the work over. May post at once
+    int (*finish)(lua_State *L, Op *op) noexcept nogil
+    #                       the answer is here: push what the waiting C function returns. May free the op
+    bint (*cancel)(Worker *w, Op *op) noexcept nogil
+    #                       leave the queue that it waits in. False: too late, the post is on its way. NULL: can not
+    void (*drop)(Worker *w, Op *op) noexcept nogil
+    #                       the coroutine is gone, and no post will come any more: free it
 
 # A deadline in milliseconds of Worker.now. Moving it later is one store (`due` stays, and the wheel looks
 # again when it fires); only moving it earlier touches the wheel. So a request costs no list operation.
@@ -488,12 +511,14 @@ cdef enum CoroWait:
     WAIT_READ               # a part of the request body
     WAIT_WRITE              # the client to take output
     WAIT_TURN               # a bare coroutine.yield(): the next turn of the loop
+    WAIT_POST               # Coro.op
 
 cdef enum CoroRole:
     ROLE_HANDLER
     ROLE_TASK               # no request: a start event, which may run for ever
     ROLE_STOP               # a stop event: its state waits for it
     ROLE_LOAD               # runs the script of a new state
+    ROLE_WATCH              # a task that sleeps until something is told to it: see State.watching
 
 # A pooled coroutine. Stack index 1 is its ctx; a finished handler leaves it ready for the next one.
 ctypedef struct Coro:
@@ -506,6 +531,9 @@ ctypedef struct Coro:
     Coro *prev
     Coro *turn              # Worker.turn
     uint64_t wake_at        # WAIT_TIMER: ms
+    Op *op                  # WAIT_POST
+    KvTxn *txns             # open transactions, the innermost first; they are rolled back with it
+    uint32_t waits          # how often it has yielded
     int ref                 # anchors L in the registry
     uint8_t wait            # CoroWait
     uint8_t role            # CoroRole
@@ -531,7 +559,8 @@ ctypedef struct State:
     Coro *suspended
     uint32_t nidle
     uint32_t holders        # requests, tasks and events that have not ended
-    uint32_t tasks          # of them: coroutines with ROLE_TASK. They end with their state
+    uint32_t tasks          # of them: coroutines with ROLE_TASK or ROLE_WATCH. They end with their state
+    uint32_t watching       # of them: asleep with ROLE_WATCH. A retired state does not wait for these
     Req *requests           # suspended ones
     Timer grace
     uint32_t generation
@@ -569,6 +598,9 @@ ctypedef struct Limits:
     uint32_t connections    # of one worker
     uint32_t requests       # of one connection; 0: no limit
     size_t lua_memory
+    size_t kv_memory        # bytes of the memory store
+    uint64_t kv_lock        # ms that a serial transaction may hold its lock while others wait
+    uint8_t kv_evict        # the memory store drops what was not used for longest instead of being full
 
 # What the main thread asks of a worker. Shared, atomic.
 cdef enum Command:
@@ -599,7 +631,8 @@ ctypedef struct Worker:
     int id
     Server *server
     int epfd
-    Watch wake              # eventfd: commands wait
+    Watch wake              # eventfd: commands or posts wait
+    Post *inbox             # shared: posts, the newest first
     uint64_t now            # ms, monotonic, of this turn of the loop
     uint64_t now_ns         # the same in ns
     Wheel wheel
@@ -629,6 +662,8 @@ ctypedef struct Worker:
     JsonScratch *json       # of ctx.json and json.encode
     Buf scratch_text
     LogRing *log
+    KvTxn *kv_spare         # transactions to use again, linked by KvTxn.outer
+    uint32_t kv_nspare
     Counters count
     uint64_t tune_at        # ms: when the collector is tuned again
     uint64_t prefix_until   # ms: when `prefix` must be rendered again
@@ -654,11 +689,289 @@ ctypedef struct Server:
     uint8_t dev
     uint8_t access_log
     uint8_t checking        # `heart check`: states note where routes are registered
+    KvStore *kv_memory      # made with the server
+    KvStore *kv_disk        # NULL until an application asks for it; the same object for Redis
     Buf script              # path of main.lua, NUL-terminated
     Buf package_path
     Buf package_cpath
     Buf stdlib
     Archive archive
+
+
+# ---- Keys and values (kv_txn, kv_mem, kv_lock, kv_watch; lua_kv, lua_kv_value) -----------------------------
+# One transaction type for every backend; a single operation is a transaction with one write. What differs is
+# KvBackend: memory answers at once, disk and Redis by a Post.
+# Values are encoded (lua_kv_value.pxi): a type byte, then the bytes of the string, or MessagePack.
+# Versions: one counter per store. Every commit takes the next one for all its writes, in commit order; 0: no such key.
+
+cdef enum:
+    KV_LINE = 64                    # keeps the words of two threads apart
+    KV_KEY_MAX = 4096               # bytes
+    KV_VALUE_MAX = 16777216         # bytes of a value, its type byte not counted
+    KV_INLINE = 512                 # a value up to this size is copied for its reader, a longer one is held
+    KV_PAGE = 256                   # items that one scan gives at most
+    KV_PAGE_BYTES = 1048576         # ... and bytes of values; at least one item
+
+# What a write does. All but the first two have a condition or need the old value.
+cdef enum KvAction:
+    KV_SET
+    KV_DELETE
+    KV_ADD                  # only if the key is missing, else KV_EXISTS
+    KV_CAS                  # only if the key has the version `arg`, else KV_CONFLICT; without a value: delete
+    KV_INCR                 # number += by; `init` if the key is missing; KV_NOT_NUMBER. It keeps its expiry
+    KV_EXPIRE               # set `expires`, keep the value; a missing key is no failure (found = 0)
+    KV_DELETE_PREFIX        # `key` is the prefix, possibly empty; result.count
+
+# How a commit ended: OK, ERR_MEMORY, or one of these. In all but OK nothing was changed.
+cdef enum KvResult:
+    KV_CONFLICT = 1         # something that was read has changed, or CAS failed
+    KV_EXISTS               # ADD
+    KV_NOT_NUMBER           # INCR of something else, or the sum is not finite
+    KV_FULL                 # the store's limit
+    KV_FAILED               # KvTxn.error says why
+
+# What is asked of a backend (KvBackend.submit).
+cdef enum KvRequest:
+    KV_READ                 # keys reads[asked ...] -> items, one each, in order
+    KV_SCAN                 # `scan` -> items
+    KV_COUNT                # `scan` (no limit) -> scan.count
+    KV_COMMIT               # reads, ranges, writes -> result, version, each write's result
+    KV_LOCK                 # backends with a lock of their own: take the serial lock, first come, first served
+    KV_UNLOCK
+
+# Immutable bytes with a count of their holders; the bytes follow the struct.
+ctypedef struct KvBlob:
+    uint32_t refs           # shared
+    uint32_t n
+
+# One key as it was read.
+ctypedef struct KvFound:
+    uint64_t version        # 0: missing
+    uint64_t expires        # ms of the store's clock; 0: never
+    Span value              # encoded; in `blob` or in the room that the reader gave
+    KvBlob *blob            # held for the reader, who gives it back; NULL: none
+
+# A place in KvTxn.arena, which may move.
+ctypedef struct KvText:
+    size_t at
+    size_t n
+
+# Keys of reads and writes are found again by their hash (KvIndex); so it is their first member.
+ctypedef struct KvKey:
+    uint32_t hash
+    KvText text
+
+ctypedef struct KvRead:
+    KvKey key
+    uint64_t version        # that was seen; 0: missing
+
+# A range that was listed: start <= key < stop. No key may appear, vanish or change in it until the commit.
+ctypedef struct KvRange:
+    KvText start
+    KvText stop             # n = 0: no end
+    uint64_t count          # keys seen
+    uint64_t digest         # sum of kv_digest(hash of the key, version): the order does not matter
+    uint64_t version        # of the store when it was seen: if that is still so, nothing has changed
+
+ctypedef struct KvWrite:
+    KvKey key
+    KvText value            # encoded
+    uint64_t expires        # ms of the store's clock; 0: never
+    uint64_t arg            # CAS: version
+    double by               # INCR
+    double init
+    uint8_t action          # KvAction
+    uint8_t has_value
+    uint8_t found           # result: the key was there before
+    double number           # result of INCR
+    uint64_t count          # result of DELETE_PREFIX; CAS, ADD that failed: the version that is there
+    void *fresh             # the backend's own, while it commits
+    void *fresh_value
+
+# One key of a KV_READ or KV_SCAN answer.
+ctypedef struct KvItem:
+    KvText key              # in the arena
+    uint64_t version        # 0: missing (KV_READ only)
+    uint64_t expires
+    KvBlob *value           # held by the transaction until kv_items_clear; NULL with keys_only
+
+ctypedef struct KvScan:
+    KvText start            # start <= key < stop
+    KvText stop             # n = 0: no end
+    uint32_t limit          # items, at most KV_PAGE
+    uint8_t reverse         # from stop downwards
+    uint8_t keys_only
+    uint8_t more            # result: the page ended at its limit
+    uint64_t count          # result of KV_COUNT
+    uint64_t version        # result: of the store when the page was made; 0: not known
+
+ctypedef struct KvIndex:
+    uint32_t *slots         # 1 + position; 0: free
+    uint32_t cap            # a power of two, 0: not needed yet
+
+# Where a transaction stands with the serial lock. Shared, atomic.
+cdef enum KvLockState:
+    KV_UNLOCKED
+    KV_WAITING
+    KV_HELD
+    KV_COMMITTING           # held, and can not be broken any more
+    KV_BROKEN               # held for too long: taken away
+
+# A transaction, or one request that is not part of any. Belongs to its worker, and while a backend has it (op.begun)
+# to that backend. All its bytes are in `arena`.
+ctypedef struct KvTxn:
+    Op op                   # how a queued backend answers: worker_post(worker, &op.post)
+    KvStore *store
+    Worker *worker
+    KvTxn *outer            # Coro.txns, Worker.kv_spare
+    Coro *owner             # whose transaction it is; NULL: ended, or a single request
+    Buf arena
+    KvRead *reads
+    uint32_t nreads
+    uint32_t reads_cap
+    uint32_t asked          # KV_READ: the first read that wants an answer
+    KvRange *ranges
+    uint32_t nranges
+    uint32_t ranges_cap
+    KvWrite *writes
+    uint32_t nwrites
+    uint32_t writes_cap
+    KvItem *items
+    uint32_t nitems
+    uint32_t items_cap
+    KvIndex read_index
+    KvIndex write_index
+    KvScan scan
+    uint8_t request         # KvRequest
+    uint8_t sync            # wait until it is durable
+    uint8_t serial          # it holds or wants the serial lock
+    uint8_t single          # one request, given back when its answer was pushed
+    uint32_t waits          # Coro.waits when it began: a fn that yielded retires its handle
+    int result              # of the last request: OK, KvResult, ERR_*
+    uint32_t failed         # the write (position) whose condition failed
+    uint64_t version        # that its commit got
+    Buf error               # KV_FAILED
+    uint64_t commit_id[2]   # Redis: to recognise a commit that was sent twice
+    int lock                # KvLockState; shared
+    KvTxn *lock_next        # KvLock: who waits behind
+    KvTxn *lock_prev
+    uint64_t held_since     # ms
+    Timer lock_timer        # while it waits
+    void *backend           # a queued backend's own
+
+# The functions of one kind of store.
+ctypedef struct KvBackend:
+    const char *name
+    uint8_t queued          # some requests answer later: the Lua layer looks for failures after a wait
+    int (*get)(Worker *w, KvStore *s, Span key, KvFound *found, char *room) noexcept nogil
+    #       OK: found (or version 0). PENDING: ask with KV_READ. `room` has KV_INLINE bytes
+    int (*submit)(Worker *w, KvTxn *t) noexcept nogil
+    #       OK: t.result and the answer are there. PENDING: they come with the post
+    uint64_t (*clock)(KvStore *s) noexcept nogil
+    #       ms, the clock of all `expires` of this store
+
+# The serial lock: first come, first served, across workers.
+ctypedef struct KvLock:
+    uint32_t guard          # shared: a spin lock around the rest, held for a few instructions
+    KvTxn *holder
+    KvTxn *first            # who waits
+    KvTxn *last
+    uint64_t held_since     # ms
+    char gap[KV_LINE]
+
+# ---- the memory store (kv_mem.pxi, kv_shard.pxi)
+
+cdef enum:
+    KV_SHARDS = 64
+    KV_HEIGHT = 12          # levels of a shard's skip list: 4^12 keys
+
+# A key: `height` pointers, then its bytes, follow the struct. Its address stays while the key exists.
+ctypedef struct KvNode:
+    KvBlob *value
+    uint64_t version
+    uint64_t expires        # ms of the store's clock; 0: never
+    KvNode *prev            # the next smaller key of the shard
+    uint32_t hash
+    uint32_t used           # when it was read or written last: the store's clock / KV_USED_UNIT
+    uint16_t key_n
+    uint8_t height
+    KvNode *next[1]
+
+ctypedef struct KvSlot:
+    uint32_t hash
+    KvNode *node            # NULL: free
+
+# Keys by their hash: a table with linear probing, and a skip list in bytewise order.
+ctypedef struct KvShard:
+    uint32_t guard          # shared: a spin lock around the rest
+    uint32_t n
+    KvSlot *slots
+    uint32_t cap            # a power of two
+    uint32_t expiring       # keys with an expiry
+    uint32_t sweep          # slots that were looked at: the sweep goes on here
+    uint32_t clock          # the same for eviction
+    uint64_t random         # for heights
+    KvNode *last            # the greatest key
+    KvNode *heads[KV_HEIGHT]
+    char gap[KV_LINE]
+
+ctypedef struct KvMem:
+    KvShard shards[KV_SHARDS]
+    size_t max              # bytes
+    uint8_t evict
+    char gap[KV_LINE]
+    size_t used             # shared, atomic
+    size_t trimmed          # `used` when memory was given back last, or more since
+    uint32_t sweeping       # shared: worker 0 sweeps, or was asked to
+    uint32_t evict_at       # shared: shard where eviction goes on
+    Post sweep_post
+    Timer sweep_timer
+    uint32_t sweep_shard
+
+# ---- watching (kv_watch.pxi)
+
+cdef enum:
+    KV_EVENTS_MAX = 1024    # events that wait for one watcher
+    KV_EVENTS_BYTES = 1048576
+
+# A change; the key's bytes follow the struct.
+ctypedef struct KvEvent:
+    KvEvent *next
+    uint64_t version
+    KvBlob *value           # NULL: deleted
+    uint32_t key_n
+
+# Who wants to know of changes: a coroutine of one state. In KvStore.watchers; its queue is guarded like that list.
+ctypedef struct KvWatcher:
+    Op op                   # its coroutine waits for an event
+    KvStore *store
+    Worker *worker
+    KvWatcher *next
+    KvWatcher *prev
+    Buf patterns            # one prefix, or keys each behind its length (uint32)
+    uint8_t prefix
+    uint8_t waiting         # its coroutine sleeps and no post is on its way
+    uint8_t lost            # events did not fit
+    uint8_t listed
+    uint8_t stopped
+    uint32_t nevents
+    size_t bytes
+    KvEvent *first
+    KvEvent *last
+
+# A store; belongs to the server and outlives every Lua state. `backend` is what its files know.
+ctypedef struct KvStore:
+    const KvBackend *backend
+    Server *server
+    KvMem *mem              # the memory store's shards
+    void *queue             # a queued backend's own
+    char gap[KV_LINE]
+    uint64_t version        # shared: of the newest commit
+    char gap2[KV_LINE]
+    KvLock serial
+    uint32_t watched        # shared: somebody watches. Read by every commit
+    uint32_t watch_guard    # shared: a spin lock around `watchers` and their queues
+    KvWatcher *watchers
 
 
 # ---- Logs (log.pxi) --------------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ cdef void eventfd_signal(int fd) noexcept nogil:
 cdef void wake_on_event(Worker *w, Watch *x, uint32_t events) noexcept nogil:
     cdef uint64_t count
     read(x.fd, &count, sizeof(count))
+    if w.inbox != NULL:
+        inbox_run(w)
     worker_command(w)
 
 

@@ -41,6 +41,8 @@ cdef inline void coro_recycle(Worker *w, Coro *co) noexcept nogil:
     cdef State *s = co.state
     co.ctx.req = NULL
     co.req = NULL
+    if unlikely(co.op != NULL):         # its yield had failed
+        op_forget(w, co)
     if unlikely(s.nidle >= COROS_KEPT):
         coro_drop(w, co)
         return
@@ -58,6 +60,8 @@ cdef void coro_drop(Worker *w, Coro *co) noexcept nogil:
     """Leave the coroutine to Lua's collector; whatever it waited for is forgotten."""
     cdef Coro **at = &w.turn
     timer_cancel(&w.wheel, &co.timer)
+    if co.op != NULL:
+        op_forget(w, co)
     if co.queued:
         while at[0] != co:
             at = &at[0].turn
@@ -172,11 +176,25 @@ cdef int l_wait(lua_State *L, uint8_t wait) noexcept nogil:
     return lua_yield(L, 1)
 
 
+cdef int l_wait_op(lua_State *L, Op *op) noexcept nogil:
+    """As l_wait, for a post: op.begin is called when the coroutine has yielded, op.finish gives the results."""
+    cdef Worker *w = worker_self()
+    cdef Coro *co = w.running
+    if co == NULL:
+        op.drop(w, op)
+    else:
+        op_attach(w, co, op)
+    return l_wait(L, WAIT_POST)
+
+
 cdef void coro_suspend(Worker *w, Coro *co) noexcept nogil:
     """The coroutine has yielded: begin the wait that it asked for. A bare coroutine.yield() lasts one turn."""
     cdef Req *r = co.req
     if lua_touserdata(co.L, -1) != &ENGINE_TAG:
         co.wait = WAIT_TURN
+    if co.op != NULL and co.wait != WAIT_POST:      # an op whose yield had failed
+        op_forget(w, co)
+    co.waits += 1
     lua_settop(co.L, 0)
     coro_list(co)
     co.ctx.shared = 1
@@ -186,6 +204,9 @@ cdef void coro_suspend(Worker *w, Coro *co) noexcept nogil:
         timer_set(&w.wheel, &co.timer, co.wake_at)
     elif co.wait == WAIT_TURN:
         coro_queue(w, co)
+    elif co.wait == WAIT_POST:
+        co.op.begun = 1
+        co.op.begin(w, co.op)
 
 
 cdef bint lua_suspend_request(Worker *w, Coro *co, Req *r) noexcept nogil:
@@ -296,6 +317,8 @@ cdef void lua_client_gone(Worker *w, Req *r) noexcept nogil:
         r.flags &= ~<uint32_t>(REQ_READING | REQ_WRITING)
         r.coro.gone = 1
         coro_queue(w, r.coro)
+    elif r.coro != NULL and r.coro.op != NULL:
+        op_client_gone(w, r.coro)
 
 
 cdef int l_sleep(lua_State *L) noexcept nogil:

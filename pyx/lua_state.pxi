@@ -175,7 +175,7 @@ cdef inline void state_release(Worker *w, State *s) noexcept nogil:
 cdef void state_release_role(State *s, uint8_t role) noexcept nogil:
     """A coroutine without a request has ended."""
     s.holders -= 1
-    s.tasks -= role == ROLE_TASK
+    s.tasks -= role == ROLE_TASK or role == ROLE_WATCH
 
 
 cdef void state_retire(Worker *w, State *s) noexcept nogil:
@@ -192,8 +192,9 @@ cdef void states_settle(Worker *w) noexcept nogil:
     cdef State *s
     while at[0] != NULL:
         s = at[0]
-        if s.holders == 0:
+        if s.holders == s.watching:
             at[0] = s.next
+            state_abandon(w, s)
             state_close(w, s)
         else:
             at = &s.next

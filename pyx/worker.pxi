@@ -26,6 +26,7 @@ cdef void worker_run(Worker *w) noexcept nogil:
         state_load(w, w.state)
     full_fence()                        # the pair of the one in Engine.command
     worker_command(w)                   # one that came before the eventfd was there
+    inbox_run(w)
     w.tune_at = w.now if w.state != NULL else UINT64_MAX
     while not w.ended:
         worker_turn(w, events)

@@ -1,0 +1,100 @@
+# The inbox: how another thread reaches a worker, and how a coroutine waits for it. A Post is pushed without a lock; the
+# worker is woken (one eventfd write) only if its inbox was empty, and runs all posts in the order of their arrival.
+# Invariants:
+#   - a Post is in at most one inbox, and its sender does not touch it after worker_post;
+#   - an Op that has begun ends by exactly one post, or by a `cancel` that says True;
+#   - posts to a worker that has ended are never run: their memory goes with the process.
+# Not for commands of the main thread (Worker.command), which may be given before the worker has started.
+
+cdef extern from *:
+    """
+    static inline void *inbox_head(void *inbox) { return __atomic_load_n((void **)inbox, __ATOMIC_RELAXED); }
+    static inline int inbox_push(void *inbox, void **head, void *post) {
+        return __atomic_compare_exchange_n((void **)inbox, head, post, 1, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    }
+    static inline void *inbox_take(void *inbox) { return __atomic_exchange_n((void **)inbox, NULL, __ATOMIC_SEQ_CST); }
+    """
+    void *inbox_head(void *inbox) nogil
+    bint inbox_push(void *inbox, void **head, void *post) nogil
+    void *inbox_take(void *inbox) nogil
+
+
+# ---- Posts -----------------------------------------------------------------------------------------------
+
+cdef void worker_post(Worker *to, Post *p) noexcept nogil:
+    """Have p.on_post(to, p) called on the worker's next turn. From any thread, the worker's own included."""
+    cdef void *head = inbox_head(&to.inbox)
+    while True:
+        p.next = <Post *>head
+        if inbox_push(&to.inbox, &head, p):
+            break
+    if head == NULL:
+        eventfd_signal(to.wake.fd)
+
+
+cdef void inbox_run(Worker *w) noexcept nogil:
+    """Run what has arrived. What arrives meanwhile signals again and waits for the next turn."""
+    cdef Post *p = <Post *>inbox_take(&w.inbox)
+    cdef Post *ready = NULL
+    cdef Post *next_
+    while p != NULL:                    # oldest first
+        next_ = p.next
+        p.next = ready
+        ready = p
+        p = next_
+    while ready != NULL:
+        p = ready
+        ready = p.next
+        p.on_post(w, p)
+
+
+# ---- Ops: a coroutine that waits for a post ----------------------------------------------------------------
+
+cdef void op_init(Op *op) noexcept nogil:
+    """All but the functions of the op's kind."""
+    op.post.on_post = op_on_post
+    op.coro = NULL
+    op.begun = 0
+
+
+cdef void op_on_post(Worker *w, Post *p) noexcept nogil:
+    """The work has ended: the coroutine goes on with its results."""
+    cdef Op *op = <Op *>p
+    cdef Coro *co = op.coro
+    op.begun = 0
+    if co == NULL:
+        op.drop(w, op)
+        return
+    op.coro = NULL
+    co.op = NULL
+    coro_wake(w, co, op.finish(co.L, op))
+
+
+cdef void op_attach(Worker *w, Coro *co, Op *op) noexcept nogil:
+    """The coroutine is about to yield for this op. One whose yield failed before is dropped."""
+    if co.op != NULL:
+        op_forget(w, co)
+    co.op = op
+    op.coro = co
+
+
+cdef void op_forget(Worker *w, Coro *co) noexcept nogil:
+    """The coroutine goes away, or does something else: nobody waits for its op any more."""
+    cdef Op *op = co.op
+    co.op = NULL
+    op.coro = NULL
+    if not op.begun or (op.cancel != NULL and op.cancel(w, op)):
+        op.begun = 0
+        op.drop(w, op)
+
+
+cdef void op_client_gone(Worker *w, Coro *co) noexcept nogil:
+    """The client left. What only waits for its turn gives it up and gets nil, "closed"; other work goes on."""
+    cdef Op *op = co.op
+    if op == NULL or not op.begun or op.cancel == NULL or not op.cancel(w, op):
+        return
+    op.begun = 0
+    op.coro = NULL
+    co.op = NULL
+    co.gone = 1
+    coro_queue(w, co)
