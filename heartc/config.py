@@ -15,6 +15,7 @@ from .errors import ConfigError, nearest, nearest_flag
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LOG_LEVELS = ("debug", "info", "warn", "error", "off")
 TRUE_WORDS = ("true", "1", "yes", "on")
+EVICTIONS = ("none", "lru")
 FALSE_WORDS = ("false", "0", "no", "off", "")
 
 # Descriptors that are not connections: listeners, pollers, files being sent, what Lua opens.
@@ -151,6 +152,14 @@ def titled(*entries):
 
 WORKERS = Kind("auto|N", "auto or a number from 1 to 1024", read_workers, ("auto",))
 LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), read_level, LOG_LEVELS)
+def read_eviction(text):
+    """What a full memory store does."""
+    if text not in EVICTIONS:
+        raise ValueError
+    return text
+
+
+EVICTION = Kind("none|lru", "none or lru", read_eviction)
 PORT = Kind("N", "a number from 0 to 65535", read_number(0, 65535))
 COUNT = number(1, 1 << 30)
 
@@ -179,6 +188,10 @@ OPTIONS = titled(
     Option("--reload-grace", SECONDS, 30, "Time that requests on the old code have after a reload."),
     "Lua",
     Option("--lua-memory", MEMORY, 0, "Memory limit of each worker's Lua state; 0: none."),
+    "Keys and values",
+    Option("--kv-memory", SIZE, 64 << 20, "Size of the memory store; beyond it writes fail.", shown="64M"),
+    Option("--kv-eviction", EVICTION, "none", "lru: a full memory store drops what was not used for longest."),
+    Option("--kv-lock-timeout", SECONDS, 5, "Time a serial transaction may hold its lock while others wait."),
     "Limits of a request",
     Option("--max-header-size", SIZE, 16 << 10, "Request line and headers together (431).", shown="16K"),
     Option("--max-target-size", SIZE, 8 << 10, "Request target (414).", shown="8K"),

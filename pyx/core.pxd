@@ -285,6 +285,8 @@ ctypedef struct Mount
 ctypedef struct LogRing
 ctypedef struct KvStore
 ctypedef struct KvTxn
+ctypedef struct KvNode
+ctypedef struct KvWatcher
 
 # What the poller hands back for a descriptor. It is the first member of whatever watches one.
 ctypedef struct Watch:
@@ -306,8 +308,8 @@ ctypedef struct Op:
     uint8_t begun           # `begin` was called and the post has not come
     void (*begin)(Worker *w, Op *op) noexcept nogil
     #                       the coroutine has really yielded: hand the work over. May post at once
-    int (*finish)(lua_State *L, Op *op) noexcept nogil
-    #                       the answer is here: push what the waiting C function returns. May free the op
+    int (*finish)(Coro *co, Op *op) noexcept nogil
+    #                       the answer is here: push on co.L what the waiting C function returns. May free the op
     bint (*cancel)(Worker *w, Op *op) noexcept nogil
     #                       leave the queue that it waits in. False: too late, the post is on its way. NULL: can not
     void (*drop)(Worker *w, Op *op) noexcept nogil
@@ -598,9 +600,7 @@ ctypedef struct Limits:
     uint32_t connections    # of one worker
     uint32_t requests       # of one connection; 0: no limit
     size_t lua_memory
-    size_t kv_memory        # bytes of the memory store
     uint64_t kv_lock        # ms that a serial transaction may hold its lock while others wait
-    uint8_t kv_evict        # the memory store drops what was not used for longest instead of being full
 
 # What the main thread asks of a worker. Shared, atomic.
 cdef enum Command:
@@ -662,6 +662,7 @@ ctypedef struct Worker:
     JsonScratch *json       # of ctx.json and json.encode
     Buf scratch_text
     LogRing *log
+    uint64_t kv_told        # ms: when a failure of a store was logged last
     KvTxn *kv_spare         # transactions to use again, linked by KvTxn.outer
     uint32_t kv_nspare
     Counters count
@@ -718,9 +719,10 @@ cdef enum KvAction:
     KV_DELETE
     KV_ADD                  # only if the key is missing, else KV_EXISTS
     KV_CAS                  # only if the key has the version `arg`, else KV_CONFLICT; without a value: delete
-    KV_INCR                 # number += by; `init` if the key is missing; KV_NOT_NUMBER. It keeps its expiry
+    KV_INCR                 # number = (number, or init if the key is missing) + by; KV_NOT_NUMBER. Its expiry stays
     KV_EXPIRE               # set `expires`, keep the value; a missing key is no failure (found = 0)
-    KV_DELETE_PREFIX        # `key` is the prefix, possibly empty; result.count
+    KV_DELETE_PREFIX        # `key` is the prefix, possibly empty. A commit of its own; it may do a part of the work
+    #                         only (scan.more) and count what it deleted
 
 # How a commit ended: OK, ERR_MEMORY, or one of these. In all but OK nothing was changed.
 cdef enum KvResult:
@@ -737,7 +739,6 @@ cdef enum KvRequest:
     KV_COUNT                # `scan` (no limit) -> scan.count
     KV_COMMIT               # reads, ranges, writes -> result, version, each write's result
     KV_LOCK                 # backends with a lock of their own: take the serial lock, first come, first served
-    KV_UNLOCK
 
 # Immutable bytes with a count of their holders; the bytes follow the struct.
 ctypedef struct KvBlob:
@@ -746,7 +747,7 @@ ctypedef struct KvBlob:
 
 # One key as it was read.
 ctypedef struct KvFound:
-    uint64_t version        # 0: missing
+    uint64_t version        # 0: missing; KV_OWN: written by this transaction, not committed
     uint64_t expires        # ms of the store's clock; 0: never
     Span value              # encoded; in `blob` or in the room that the reader gave
     KvBlob *blob            # held for the reader, who gives it back; NULL: none
@@ -764,14 +765,19 @@ ctypedef struct KvKey:
 ctypedef struct KvRead:
     KvKey key
     uint64_t version        # that was seen; 0: missing
+    uint64_t expires
+    KvBlob *value           # held, for queued backends: what the fn of a transaction saw stays as it was
+    uint8_t known           # `value` and `expires` are filled in (value NULL: missing)
 
-# A range that was listed: start <= key < stop. No key may appear, vanish or change in it until the commit.
+# A page of a scan. The same scan must give the same keys at the same versions when the transaction commits: no key may
+# have appeared, vanished or changed in between.
 ctypedef struct KvRange:
-    KvText start
+    KvText start            # start <= key < stop
     KvText stop             # n = 0: no end
-    uint64_t count          # keys seen
-    uint64_t digest         # sum of kv_digest(hash of the key, version): the order does not matter
-    uint64_t version        # of the store when it was seen: if that is still so, nothing has changed
+    uint32_t limit
+    uint8_t reverse
+    uint64_t digest         # see kv_digest: the CRC-32 of keys and versions in order << 32 | their number
+    uint64_t version        # of the store when it was seen, 0: not known. If it is still that, nothing has changed
 
 ctypedef struct KvWrite:
     KvKey key
@@ -785,8 +791,9 @@ ctypedef struct KvWrite:
     uint8_t found           # result: the key was there before
     double number           # result of INCR
     uint64_t count          # result of DELETE_PREFIX; CAS, ADD that failed: the version that is there
-    void *fresh             # the backend's own, while it commits
-    void *fresh_value
+    KvNode *node            # the memory store's own, while it commits: the key that is there
+    KvNode *fresh           # ... one to put there; afterwards one to free
+    KvBlob *blob            # ... the new value; afterwards the old one
 
 # One key of a KV_READ or KV_SCAN answer.
 ctypedef struct KvItem:
@@ -817,6 +824,10 @@ cdef enum KvLockState:
     KV_COMMITTING           # held, and can not be broken any more
     KV_BROKEN               # held for too long: taken away
 
+# What a transaction's userdata holds.
+ctypedef struct KvHandle:
+    KvTxn *txn              # NULL: ended
+
 # A transaction, or one request that is not part of any. Belongs to its worker, and while a backend has it (op.begun)
 # to that backend. All its bytes are in `arena`.
 ctypedef struct KvTxn:
@@ -824,7 +835,8 @@ ctypedef struct KvTxn:
     KvStore *store
     Worker *worker
     KvTxn *outer            # Coro.txns, Worker.kv_spare
-    Coro *owner             # whose transaction it is; NULL: ended, or a single request
+    Coro *owner             # whose transaction it is, in its Coro.txns; NULL: a single request, or ended
+    KvHandle *handle        # through which Lua reaches it
     Buf arena
     KvRead *reads
     uint32_t nreads
@@ -862,11 +874,14 @@ ctypedef struct KvTxn:
 # The functions of one kind of store.
 ctypedef struct KvBackend:
     const char *name
-    uint8_t queued          # some requests answer later: the Lua layer looks for failures after a wait
+    uint8_t queued          # requests may be answered later
+    uint8_t locks           # it has a serial lock of its own (KV_LOCK): its machines are not alone
     int (*get)(Worker *w, KvStore *s, Span key, KvFound *found, char *room) noexcept nogil
     #       OK: found (or version 0). PENDING: ask with KV_READ. `room` has KV_INLINE bytes
     int (*submit)(Worker *w, KvTxn *t) noexcept nogil
     #       OK: t.result and the answer are there. PENDING: they come with the post
+    void (*unlock)(KvTxn *t) noexcept nogil
+    #       with `locks`: give the serial lock back, without an answer. The transaction is freed right afterwards
     uint64_t (*clock)(KvStore *s) noexcept nogil
     #       ms, the clock of all `expires` of this store
 
@@ -882,8 +897,9 @@ ctypedef struct KvLock:
 # ---- the memory store (kv_mem.pxi, kv_shard.pxi)
 
 cdef enum:
-    KV_SHARDS = 64
+    KV_SHARDS = 16
     KV_HEIGHT = 12          # levels of a shard's skip list: 4^12 keys
+    KV_USED_UNIT = 16       # ms: how exactly eviction knows when a key was used
 
 # A key: `height` pointers, then its bytes, follow the struct. Its address stays while the key exists.
 ctypedef struct KvNode:
@@ -910,7 +926,6 @@ ctypedef struct KvShard:
     uint32_t expiring       # keys with an expiry
     uint32_t sweep          # slots that were looked at: the sweep goes on here
     uint32_t clock          # the same for eviction
-    uint64_t random         # for heights
     KvNode *last            # the greatest key
     KvNode *heads[KV_HEIGHT]
     char gap[KV_LINE]
@@ -949,11 +964,14 @@ ctypedef struct KvWatcher:
     KvWatcher *next
     KvWatcher *prev
     Buf patterns            # one prefix, or keys each behind its length (uint32)
+    State *state            # whose coroutine it wakes
     uint8_t prefix
     uint8_t waiting         # its coroutine sleeps and no post is on its way
     uint8_t lost            # events did not fit
     uint8_t listed
     uint8_t stopped
+    uint8_t asleep          # its coroutine is counted in State.watching
+    uint8_t dead            # Lua has collected it: free it when the post has come
     uint32_t nevents
     size_t bytes
     KvEvent *first
@@ -969,7 +987,7 @@ ctypedef struct KvStore:
     uint64_t version        # shared: of the newest commit
     char gap2[KV_LINE]
     KvLock serial
-    uint32_t watched        # shared: somebody watches. Read by every commit
+    uint32_t watched        # shared: watchers. Read by every commit
     uint32_t watch_guard    # shared: a spin lock around `watchers` and their queues
     KvWatcher *watchers
 

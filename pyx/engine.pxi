@@ -2,6 +2,8 @@
 # worker's whole life.
 
 
+from os import urandom as os_urandom
+
 from libc.stdio cimport _IOLBF, setvbuf, stdout
 
 cdef extern from *:
@@ -68,6 +70,7 @@ cdef class Engine:
         g.checking = options.checking
         self.set_limits(options)
         self.start_logs(options, log_fd)
+        self.open_memory_store(options)
         g.access_log = options.access_log and log_enabled(logger_ring(&self.logger, 0), LEVEL_INFO)
         buf_set_gil(&g.script, options.script)
         buf_set_gil(&g.package_path, options.package_path)
@@ -91,6 +94,15 @@ cdef class Engine:
         limits.connections = max(1, options.max_connections // self.server.nworkers)
         limits.requests = options.max_requests_per_connection
         limits.lua_memory = options.lua_memory
+
+    cdef void open_memory_store(self, options) except *:
+        cdef bytes seed = os_urandom(8)
+        kv_seed_init(load_word(<char *>seed))
+        crc_init()
+        self.server.limits.kv_lock = milliseconds(options.kv_lock_timeout)
+        self.server.kv_memory = mem_new(&self.server, options.kv_memory, options.kv_eviction == "lru")
+        if self.server.kv_memory == NULL:
+            raise MemoryError("cannot make the memory store")
 
     cdef void start_logs(self, options, int fd) except *:
         cdef uint8_t form = FORMAT_JSON

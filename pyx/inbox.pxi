@@ -67,7 +67,7 @@ cdef void op_on_post(Worker *w, Post *p) noexcept nogil:
         return
     op.coro = NULL
     co.op = NULL
-    coro_wake(w, co, op.finish(co.L, op))
+    coro_wake(w, co, op.finish(co, op))
 
 
 cdef void op_attach(Worker *w, Coro *co, Op *op) noexcept nogil:

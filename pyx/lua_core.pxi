@@ -15,6 +15,7 @@ cdef void core_put(lua_State *L, State *s, const char *name, lua_CFunction f) no
 cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     """Push the table."""
     ctx_open(L, s)
+    lua_kv_open(L)
     lua_createtable(L, 0, 24)
     core_put(L, s, b"route", l_core_route)
     core_put(L, s, b"mount", l_core_mount)
@@ -26,6 +27,7 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"loaded", l_core_loaded)
     core_put(L, s, b"answer", l_core_answer)
     core_put(L, s, b"sleep", l_sleep)
+    core_put(L, s, b"kv_memory", l_core_kv_memory)
     lua_push_folder(L, s.worker.server)
     lua_setfield(L, -2, b"folder")
     lua_archive_open(L, s)

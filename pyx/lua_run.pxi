@@ -43,6 +43,8 @@ cdef inline void coro_recycle(Worker *w, Coro *co) noexcept nogil:
     co.req = NULL
     if unlikely(co.op != NULL):         # its yield had failed
         op_forget(w, co)
+    if unlikely(co.txns != NULL):
+        txns_abandon(co)
     if unlikely(s.nidle >= COROS_KEPT):
         coro_drop(w, co)
         return
@@ -62,6 +64,8 @@ cdef void coro_drop(Worker *w, Coro *co) noexcept nogil:
     timer_cancel(&w.wheel, &co.timer)
     if co.op != NULL:
         op_forget(w, co)
+    if co.txns != NULL:
+        txns_abandon(co)
     if co.queued:
         while at[0] != co:
             at = &at[0].turn
@@ -143,6 +147,20 @@ cdef void lua_spawn(Worker *w, State *s, int function, uint8_t role) noexcept no
     s.tasks += role == ROLE_TASK
     lua_rawgeti(co.L, LUA_REGISTRYINDEX, function)
     coro_run(w, co, 0)
+
+
+cdef void lua_spawn_later(Worker *w, State *s, int function, uint8_t role) noexcept nogil:
+    """The same, from inside Lua code: it begins in the next turn."""
+    cdef Coro *co = coro_take(w, s)
+    if co == NULL:
+        log_z(w, LEVEL_ERROR, b"out of memory: a task was not run")
+        return
+    co.role = role
+    s.holders += 1
+    s.tasks += 1
+    lua_rawgeti(co.L, LUA_REGISTRYINDEX, function)
+    coro_list(co)
+    coro_queue(w, co)
 
 
 cdef inline void coro_finish(Worker *w, Coro *co) noexcept nogil:

@@ -74,6 +74,7 @@ cdef void worker_close(Worker *w) noexcept nogil:
     free(w.headers)
     free(w.scratch)
     free(w.listeners)
+    txns_destroy(w)
     poller_close(w)
 
 
