@@ -1,6 +1,6 @@
 # The serial lock of a store: one transaction at a time, first come, first served, across workers.
-# Free, it is taken by a few instructions. Taken by another worker, it is waited for by spinning for about a microsecond,
-# which is how long a transaction that does not wait holds it; then the coroutine waits in a queue, and a Post tells it
+# Free, it is taken by a few instructions. Taken by another worker, it is waited for by spinning for about a
+# microsecond, which is how long a transaction that does not wait holds it; then the coroutine waits in a queue, and a Post tells it
 # that the lock is its own (lock_release hands it over, so nobody can overtake). Whoever waits looks, when the time of
 # --kv-lock-timeout is over, whether the holder still has it, and takes it away.
 # Invariants:
@@ -162,5 +162,5 @@ cdef void lock_on_timer(Worker *w, Timer *timer) noexcept nogil:
     if again and next_ != t:
         timer_set(&w.wheel, timer, again)
     if next_ != NULL:
-        log_z(w, LEVEL_WARN, b"kv: a serial transaction held its lock longer than --kv-lock-timeout and was rolled back")
+        log_z(w, LEVEL_WARN, b"kv: a serial transaction held its lock longer than --kv-lock-timeout: rolled back")
         worker_post(next_.worker, &next_.op.post)

@@ -1,5 +1,5 @@
-# The memory store: shards with a spin lock each. Reads lock one; a commit locks those of its keys, in order, checks what
-# it has read, then applies all; scans and checked ranges lock all of them.
+# The memory store: shards with a spin lock each. Reads lock one; a commit locks those of its keys, in order, checks
+# what it has read, then applies all; scans and checked ranges lock all of them.
 # Invariants:
 #   - locks are taken in the order shards (ascending), KvStore.watch_guard;
 #   - under a lock there is no malloc, no free and no system call, but for the events of watchers: what a commit needs

@@ -61,7 +61,8 @@ cdef size_t put_integer(uint8_t *p, int64_t v) noexcept nogil:
 
 cdef size_t put_number(uint8_t *p, double v) noexcept nogil:
     """At most 9 bytes. Minus zero keeps its sign."""
-    if -9007199254740992.0 <= v <= 9007199254740992.0 and <double><int64_t>v == v and double_bits(v) != <uint64_t>1 << 63:
+    if -9007199254740992.0 <= v <= 9007199254740992.0 and <double><int64_t>v == v and \
+            double_bits(v) != <uint64_t>1 << 63:
         return put_integer(p, <int64_t>v)
     return put_coded(p, 0xCB, double_bits(v), 8)
 

@@ -28,6 +28,7 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"answer", l_core_answer)
     core_put(L, s, b"sleep", l_sleep)
     core_put(L, s, b"kv_memory", l_core_kv_memory)
+    core_put(L, s, b"ulid", l_core_ulid)
     lua_push_folder(L, s.worker.server)
     lua_setfield(L, -2, b"folder")
     lua_archive_open(L, s)

@@ -304,3 +304,12 @@ cdef int l_core_kv_memory(lua_State *L) noexcept nogil:
     cdef State *s = l_state(L)
     l_push_kv(L, s.worker.server.kv_memory, s)
     return 1
+
+
+cdef int l_core_ulid(lua_State *L) noexcept nogil:
+    """ulid() → 26 characters that sort by the time of their making"""
+    cdef char out[ULID_SIZE]
+    if ulid_new(out) != OK:
+        return luaL_error(L, b"ulid: the system gives no random bits")
+    lua_pushlstring(L, out, ULID_SIZE)
+    return 1
