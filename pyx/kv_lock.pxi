@@ -1,8 +1,8 @@
 # The serial lock of a store: one transaction at a time, first come, first served, across workers.
 # Free, it is taken by a few instructions. Taken by another worker, it is waited for by spinning for about a
-# microsecond, which is how long a transaction that does not wait holds it; then the coroutine waits in a queue, and a Post tells it
-# that the lock is its own (lock_release hands it over, so nobody can overtake). Whoever waits looks, when the time of
-# --kv-lock-timeout is over, whether the holder still has it, and takes it away.
+# microsecond, which is how long a transaction that does not wait holds it; then the coroutine waits in a queue, and a
+# Post tells it that the lock is its own (lock_release hands it over, so nobody can overtake). Whoever waits looks, when
+# the time of --kv-lock-timeout is over, whether the holder still has it, and takes it away.
 # Invariants:
 #   - holder, first, last and the queue's links are touched under KvLock.guard only;
 #   - a transaction whose lock was taken away is KV_BROKEN: it can read and write no more, and its commit fails;

@@ -1,7 +1,7 @@
 # What the memory store does beside its commits: expired keys are swept by worker 0 in small steps, the least recently
 # used are evicted if that was asked for, and memory goes back to the system.
 # The sweep sleeps while no key has an expiry. A step looks at SWEEP_SLOTS slots of each shard that has such keys, and
-# at more while a quarter of them had expired, but ends after SWEEP_NS.
+# at more while a quarter of the keys there had expired, but ends after SWEEP_NS.
 # The rules of kv_mem.pxi hold here too.
 
 cdef extern from *:
@@ -75,7 +75,7 @@ cdef void mem_sweep(KvStore *s, uint64_t until) noexcept nogil:
     cdef KvShard *shard
     for i in range(KV_SHARDS):
         shard = &m.shards[m.sweep_shard % KV_SHARDS]
-        while word_peek(&shard.expiring) and shard_sweep(s, shard) >= SWEEP_SLOTS // 4:
+        while word_peek(&shard.expiring) and shard_sweep(s, shard):
             if clock_ns() > until:
                 return
         m.sweep_shard += 1
@@ -84,18 +84,22 @@ cdef void mem_sweep(KvStore *s, uint64_t until) noexcept nogil:
     mem_give_back(m)
 
 
-cdef uint32_t shard_sweep(KvStore *s, KvShard *shard) noexcept nogil:
-    """Look at the next slots; returns how many keys had expired."""
+cdef bint shard_sweep(KvStore *s, KvShard *shard) noexcept nogil:
+    """Look at the next slots; returns whether a quarter of their keys had expired."""
     cdef KvNode *gone[SWEEP_SLOTS]
     cdef uint32_t i
     cdef uint32_t n = 0
+    cdef uint32_t seen = 0
+    cdef KvNode *x
     cdef uint64_t now = clock_ms()
     spin_lock(&shard.guard)
     for i in range(SWEEP_SLOTS if shard.cap > SWEEP_SLOTS else shard.cap):
         if shard.sweep >= shard.cap:
             shard.sweep = 0
-        if shard.slots[shard.sweep].node != NULL and not node_live(shard.slots[shard.sweep].node, now):
-            gone[n] = shard.slots[shard.sweep].node
+        x = shard.slots[shard.sweep].node
+        seen += x != NULL
+        if x != NULL and not node_live(x, now):
+            gone[n] = x
             n += 1
         shard.sweep += 1
     if n:
@@ -104,7 +108,7 @@ cdef uint32_t shard_sweep(KvStore *s, KvShard *shard) noexcept nogil:
     nodes_free(&gone[0], n)
     if n:
         shard_compact(shard)
-    return n
+    return n > 0 and n * 4 >= seen
 
 
 # ---- Evicting --------------------------------------------------------------------------------------------

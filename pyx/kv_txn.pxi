@@ -6,6 +6,8 @@
 #     carried out in their order (txn_write);
 #   - a failed allocation returns ERR_MEMORY and leaves the transaction fit to be ended.
 
+from libc.string cimport strlen
+
 cdef extern from *:
     """
     #define blob_add(p, v) __atomic_add_fetch((p), (v), __ATOMIC_ACQ_REL)

@@ -144,7 +144,9 @@ cdef KvEvent *watcher_take(KvWatcher *x, bint *lost) noexcept nogil:
     lost[0] = False
     spin_lock(&x.store.watch_guard)
     e = x.first
-    if e != NULL:
+    if x.stopped:
+        e = NULL
+    elif e != NULL:
         x.first = e.next
         if x.first == NULL:
             x.last = NULL

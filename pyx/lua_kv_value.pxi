@@ -18,6 +18,7 @@ ctypedef struct KvEncoder:
     int base                        # stack slots: key and value of level 1 are at base + 1, base + 2, ...
     int depth
     const char *why                 # after a failure: a format for the type's name
+    int culprit                     # ... and where on the stack what can not be stored is
 
 
 # ---- Encoding --------------------------------------------------------------------------------------------
@@ -42,7 +43,7 @@ cdef int kv_encode(lua_State *L, int index, Buf *out) noexcept nogil:
             rc = encode_value(&e, index)
     if rc != OK:
         out.n = before
-        kv_push_encode_error(&e, index, rc)
+        kv_push_encode_error(&e, rc)
     return rc
 
 
@@ -76,9 +77,14 @@ cdef int encode_value(KvEncoder *e, int index) noexcept nogil:
     elif kind == LUA_TTABLE:
         return encode_table(e, index)
     else:
-        e.why = b"a %s cannot be stored"
-        return ERR_MISSING
+        return encode_refuse(e, b"a %s cannot be stored", index)
     return OK
+
+
+cdef int encode_refuse(KvEncoder *e, const char *why, int culprit) noexcept nogil:
+    e.why = why
+    e.culprit = culprit
+    return ERR_MISSING
 
 
 cdef int encode_string(KvEncoder *e, int index) noexcept nogil:
@@ -98,8 +104,7 @@ cdef int encode_table(KvEncoder *e, int index) noexcept nogil:
     cdef bint array
     cdef int rc
     if e.depth == KV_DEPTH_MAX:
-        e.why = b"a %s that is nested deeper than 128 levels, or contains itself, cannot be stored"
-        return ERR_MISSING
+        return encode_refuse(e, b"a %s that is nested deeper than 128 levels or contains itself cannot be stored", index)
     if not lua_checkstack(e.L, 8):
         return ERR_MEMORY
     array = table_is_array(e.L, index, &pairs)
@@ -130,8 +135,7 @@ cdef int encode_key(KvEncoder *e) noexcept nogil:
     """The key below the value on top: all but tables and the like."""
     cdef int at = lua_gettop(e.L) - 1
     if lua_type(e.L, at) == LUA_TTABLE:
-        e.why = b"a %s as a key cannot be stored"
-        return ERR_MISSING
+        return encode_refuse(e, b"a %s as a key cannot be stored", at)
     return encode_value(e, at)
 
 
@@ -151,20 +155,16 @@ cdef bint table_is_array(lua_State *L, int index, size_t *pairs) noexcept nogil:
     return array and pairs[0] == n
 
 
-cdef void kv_push_encode_error(KvEncoder *e, int index, int rc) noexcept nogil:
+cdef void kv_push_encode_error(KvEncoder *e, int rc) noexcept nogil:
     """Replace what the encoder left on the stack by the message."""
     cdef lua_State *L = e.L
     cdef char path[KV_PATH_SIZE]
     cdef size_t n = 0
     cdef int level
-    cdef int at
     if rc == ERR_MISSING:
         for level in range(e.depth):
             n = path_add(L, e.base + 1 + 2 * level, path, n)
-        at = index if e.depth == 0 else e.base + 2 * e.depth
-        if e.depth and lua_type(L, e.base + 2 * e.depth - 1) == LUA_TTABLE:
-            at = e.base + 2 * e.depth - 1
-        lua_pushfstring(L, e.why, kv_type_name(L, at))
+        lua_pushfstring(L, e.why, kv_type_name(L, e.culprit))
         if n:
             lua_pushstring(L, b" (at value")
             lua_pushlstring(L, path, n)
