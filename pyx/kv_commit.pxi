@@ -25,7 +25,7 @@ cdef int mem_commit(Worker *w, KvTxn *t) noexcept nogil:
     plan.mask = commit_mask(t)
     while rc == OK:
         shards_lock(m, plan.mask)
-        plan.now = clock_ms()
+        plan.now = clock_ms() if shards_expiring(m, plan.mask) else 0
         rc = commit_check(t, &plan)
         if rc == OK:
             rc = commit_plan(t, &plan)
@@ -38,14 +38,23 @@ cdef int mem_commit(Worker *w, KvTxn *t) noexcept nogil:
         shards_unlock(m, plan.mask)
         if rc == OK:
             rc = commit_supply(t)
-        elif rc == KV_FULL and m.evict and evictions < EVICT_TRIES and plan.delta <= <ptrdiff_t>m.max:
+        elif rc == KV_FULL and evictions < EVICT_TRIES and plan.delta <= <ptrdiff_t>m.max:
             evictions += 1
-            if mem_evict(w, t.store, plan.delta):
+            if mem_purge(w, t.store) or (m.evict and mem_evict(w, t.store, plan.delta)):
                 rc = OK
     commit_release(t)
     if rc == OK and t.nwrites:
         mem_look_after(w, t.store, &plan)
     return rc
+
+
+cdef inline bint shards_expiring(KvMem *m, uint32_t mask) noexcept nogil:
+    """Whether any of their keys has an expiry: if not, the clock need not be read."""
+    while mask:
+        if m.shards[ctz64(mask)].expiring:
+            return True
+        mask &= mask - 1
+    return False
 
 
 cdef uint32_t commit_mask(KvTxn *t) noexcept nogil:
@@ -119,11 +128,10 @@ cdef uint64_t range_digest(KvTxn *t, KvRange *r, uint64_t now) noexcept nogil:
 
 cdef int commit_plan(KvTxn *t, KvPlan *plan) noexcept nogil:
     """Look at every write, nothing is changed yet."""
-    cdef uint32_t fresh[KV_SHARDS]
     cdef KvMem *m = t.store.mem
+    cdef bint fresh = False
     cdef uint32_t i
     cdef int rc
-    memset(&fresh[0], 0, sizeof(fresh))
     plan.delta = 0
     plan.lacks = False
     for i in range(t.nwrites):
@@ -131,12 +139,23 @@ cdef int commit_plan(KvTxn *t, KvPlan *plan) noexcept nogil:
         if rc != OK:
             t.failed = i
             return rc
-        if t.writes[i].node == NULL and t.writes[i].blob != NULL:
-            fresh[t.writes[i].key.hash >> 28] += 1
+        fresh |= t.writes[i].node == NULL and t.writes[i].blob != NULL
+    if fresh and not plan.lacks:
+        plan.lacks = not tables_have_room(m, t)
+    return OK
+
+
+cdef bint tables_have_room(KvMem *m, KvTxn *t) noexcept nogil:
+    """For all new keys of the commit."""
+    cdef uint32_t fresh[KV_SHARDS]
+    cdef uint32_t i
+    memset(&fresh[0], 0, sizeof(fresh))
+    for i in range(t.nwrites):
+        fresh[t.writes[i].key.hash >> 28] += t.writes[i].node == NULL and t.writes[i].blob != NULL
     for i in range(KV_SHARDS):
         if fresh[i] and not shard_has_room(&m.shards[i], fresh[i]):
-            plan.lacks = True
-    return OK
+            return False
+    return True
 
 
 cdef int write_plan(KvMem *m, KvTxn *t, KvWrite *x, KvPlan *plan) noexcept nogil:

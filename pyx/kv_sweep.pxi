@@ -2,7 +2,7 @@
 # used are evicted if that was asked for, and memory goes back to the system.
 # The sweep sleeps while no key has an expiry. A step looks at SWEEP_SLOTS slots of each shard that has such keys, and
 # at more while a quarter of the keys there had expired, but ends after SWEEP_NS.
-# The rules of kv_mem.pxi hold here too.
+# A store that is full is swept at once, too. The rules of kv_mem.pxi hold here.
 
 cdef extern from *:
     """
@@ -21,6 +21,7 @@ cdef enum:
     SWEEP_INTERVAL = 100            # ms
     SWEEP_SLOTS = 128
     SWEEP_NS = 500000
+    PURGE_INTERVAL = 10             # ms
     TRIM_MIN = 8388608              # bytes that must have been freed, and half of all, to give memory back
 
 
@@ -109,6 +110,27 @@ cdef bint shard_sweep(KvStore *s, KvShard *shard) noexcept nogil:
     if n:
         shard_compact(shard)
     return n > 0 and n * 4 >= seen
+
+
+cdef bint mem_purge(Worker *w, KvStore *s) noexcept nogil:
+    """The store is full: look through it for expired keys now, not again for a while. True: try once more."""
+    cdef KvMem *m = s.mem
+    cdef KvShard *shard
+    cdef uint64_t until
+    cdef uint32_t i, slots
+    if mem_expiring(m) == 0 or w.now - size_load(&m.purged) < PURGE_INTERVAL:
+        return False
+    size_store(&m.purged, w.now)
+    until = clock_ns() + SWEEP_NS
+    for i in range(KV_SHARDS):
+        shard = &m.shards[i]
+        slots = word_peek(&shard.cap)
+        while word_peek(&shard.expiring) and clock_ns() < until:
+            shard_sweep(s, shard)
+            if slots <= SWEEP_SLOTS:
+                break
+            slots -= SWEEP_SLOTS
+    return True
 
 
 # ---- Evicting --------------------------------------------------------------------------------------------

@@ -163,6 +163,8 @@ cdef void *list_grow(void *p, uint32_t *cap, uint32_t n, size_t size) noexcept n
 
 
 cdef inline Span txn_text(KvTxn *t, KvText text) noexcept nogil:
+    if unlikely(text.n == 0):           # the arena may have no bytes at all, and memcmp wants an address
+        return Span(b"", 0)
     return Span(t.arena.p + text.at, text.n)
 
 

@@ -28,7 +28,7 @@ cdef bint watcher_matches(KvWatcher *x, Span key) noexcept nogil:
     cdef const char *end = p + x.patterns.n
     cdef uint32_t n
     if x.prefix:
-        return key.n >= x.patterns.n and memcmp(key.p, p, x.patterns.n) == 0
+        return key.n >= x.patterns.n and (x.patterns.n == 0 or memcmp(key.p, p, x.patterns.n) == 0)
     while p < end:
         memcpy(&n, p, sizeof(n))
         p += sizeof(n)

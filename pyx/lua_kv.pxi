@@ -218,10 +218,23 @@ cdef int kv_push_refusal(lua_State *L, KvTxn *t) noexcept nogil:
     return 2
 
 
-cdef void l_push_text_number(lua_State *L) noexcept nogil:
-    """Numbers as Heart v1 gave them back: as text."""
-    if lua_type(L, -1) == LUA_TNUMBER:
-        lua_tolstring(L, -1, NULL)
+cdef inline bint push_text_integer(lua_State *L, Span value) noexcept nogil:
+    """Push a number as Heart v1 gave it back, as text. False: it is none, or not one that is plain digits."""
+    cdef char text[24]
+    cdef double v
+    cdef int64_t n
+    cdef size_t at = 0
+    if value.p[0] != KV_PACKED or kv_number(value, &v) != OK or not -1e14 < v < 1e14:
+        return False
+    n = <int64_t>v
+    if <double>n != v or (n == 0 and double_bits(v)):
+        return False
+    if n < 0:
+        text[0] = c'-'
+        at = 1
+        n = -n
+    lua_pushlstring(L, text, at + put_decimal(text + at, <uint64_t>n))
+    return True
 
 
 # ---- Boxes -----------------------------------------------------------------------------------------------
@@ -287,11 +300,14 @@ cdef inline int push_get(lua_State *L, KvFound *found) noexcept nogil:
     if found.version == 0:
         lua_pushlstring(L, b"", 0)
         return 1
+    if push_text_integer(L, found.value):
+        return 1
     if kv_decode(L, found.value) != OK:
         lua_pushnil(L)
         lua_insert(L, -2)
         return 2
-    l_push_text_number(L)
+    if lua_type(L, -1) == LUA_TNUMBER:
+        lua_tolstring(L, -1, NULL)
     return 1
 
 

@@ -62,7 +62,7 @@ def test_expired_keys_are_swept_without_being_read(open_memory):
             return true""",
             kv_suffix(),
         ), "expired keys still take their room"
-        wait_until(lambda: store.one("app.sleep(0.3) return kv.count()") == 0, "all expired")
+        wait_until(lambda: store.one("app.sleep(0.2) return kv.count()") == 0, "all expired")
 
 
 def kv_suffix(state=[0]):  # noqa: B006  a counter

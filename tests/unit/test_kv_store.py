@@ -215,6 +215,20 @@ def test_full_store_refuses_and_still_takes_less():
     store.check()
 
 
+def test_full_store_makes_room_from_what_has_expired():
+    store = Store(20_000)
+    value = b"\0" + b"x" * 1000
+    for i in range(12):
+        store.tick(1000 * i + 1000)
+        store.commit(writes=[put("set", b"%d" % i, value, expires=PAST)])
+    store.tick(100_000)
+    assert store.keys() == 12
+    for i in range(14):
+        assert store.commit(writes=[put("set", b"new%d" % i, value)])[0] == "ok"
+    assert store.count() == 14
+    store.check()
+
+
 def test_eviction_drops_what_was_not_used_for_longest():
     store = Store(200_000, True)
     value = b"\0" + b"x" * 1000

@@ -1,0 +1,144 @@
+"""The section K/V of the bench: what the memory store costs a request, alone, on two workers, and beside Redis.
+
+Usage: python tests/bench/bench_kv.py [--rounds N] [--seconds S] [--check] [--no-redis]
+CPU time per request is what is compared: on a small machine the client is the bottleneck. All that is compared with each
+other takes turns in short rounds, and ratios are taken between neighbours. Needs wrk; redis-server and redis-tools for
+the comparison.
+"""
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import load
+import report
+import servers
+from process import BenchError, Server, machine_times, tool
+
+APP = servers.HERE / "kv.lua"
+CONNECTIONS = 64
+MANY = 100  # operations in one request of /gets and /sets, as in kv.lua
+REDIS_REQUESTS = 200_000
+BUSY = 0.05
+
+
+@dataclass
+class Rounds:
+    """CPU time per request in microseconds and requests per second, round by round."""
+
+    cpu: list
+    rate: list
+
+    def median(self):
+        return statistics.median(self.cpu), statistics.median(self.rate)
+
+
+def heart_start(workers):
+    argv = [*servers.HEART, "serve", APP, "--workers", workers, "--port", 0, "--no-access-log"]
+    return Server(f"heart-kv-{workers}", argv)
+
+
+def drive(server, path, seconds, threads=1):
+    """(CPU microseconds per request, requests per second)"""
+    before = server.cpu_ns()
+    seen = load.wrk(server.url + path, connections=CONNECTIONS, seconds=seconds, threads=threads)
+    return (server.cpu_ns() - before) / 1000 / seen.requests, seen.rate
+
+
+def redis_start():
+    argv = [tool("redis-server"), "--port", 16379, "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+    return Server("redis", argv, port=16379)
+
+
+def redis_drive(server, name):
+    """The same for redis-benchmark without pipelining."""
+    before = server.cpu_ns()
+    argv = [tool("redis-benchmark", "redis-tools"), "-p", server.port, "-c", CONNECTIONS, "-n", REDIS_REQUESTS]
+    argv += ["-t", name, "-d", 32, "-r", 1000, "--csv"]
+    result = subprocess.run([*map(str, argv)], capture_output=True, text=True, check=True)
+    rate = re.search(rf'^"{name.upper()}","([\d.]+)"', result.stdout, re.MULTILINE)
+    if rate is None:
+        raise BenchError(f"redis-benchmark: {result.stdout}{result.stderr}")
+    return (server.cpu_ns() - before) / 1000 / REDIS_REQUESTS, float(rate[1])
+
+
+def measure(options):
+    """Rounds by (what, path)."""
+    found = {}
+
+    def note(key, figures):
+        rounds = found.setdefault(key, Rounds([], []))
+        rounds.cpu.append(figures[0])
+        rounds.rate.append(figures[1])
+
+    with ExitStack() as stack:
+        one, two = stack.enter_context(heart_start(1)), stack.enter_context(heart_start(2))
+        redis = None if options.no_redis else stack.enter_context(redis_start())
+        for server in (one, two):
+            drive(server, "/set", 1)
+        for _ in range(options.rounds):
+            for path in ("/hello", "/hits", "/hello", "/get", "/set", "/gets", "/sets"):
+                note(("1", path), drive(one, path, options.seconds))
+                if path in ("/get", "/set"):
+                    note(("2", path), drive(two, path, options.seconds, threads=2))
+                    if redis:
+                        note(("redis", path), redis_drive(redis, path[1:]))
+                time.sleep(0.1)
+    return found
+
+
+def ratio(found, one, other):
+    """Median over neighbouring rounds of the CPU time of `one` as a multiple of that of `other`."""
+    a, b = found[one].cpu, found[other].cpu
+    step = len(b) // len(a)
+    return statistics.median(x / y for x, y in zip(a, b[::step], strict=True))
+
+
+def bounds(found):
+    """What was promised."""
+    hello = statistics.median(found["1", "/hello"].cpu)
+    each = {p: (statistics.median(found["1", p].cpu) - hello) / MANY for p in ("/gets", "/sets")}
+    return [
+        report.Bound("a get in a handler", each["/gets"], 0.3, "us"),
+        report.Bound("/hello's CPU time as a share of /hits', turned round", ratio(found, ("1", "/hits"), ("1", "/hello")),
+                     1 / 0.85, "x"),  # fmt: skip
+        report.Bound("get: CPU with 2 workers, of that with 1", ratio(found, ("2", "/get"), ("1", "/get")), 1.25, "x"),
+        report.Bound("set: CPU with 2 workers, of that with 1", ratio(found, ("2", "/set"), ("1", "/set")), 1.25, "x"),
+    ], each["/sets"]
+
+
+def main(argv):
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is missed")
+    parser.add_argument("--no-redis", action="store_true")
+    options = parser.parse_args(argv)
+    before = machine_times()
+    try:
+        found = measure(options)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    after = machine_times()
+    names = {"1": "Heart, 1 worker", "2": "Heart, 2 workers", "redis": "Redis (redis-benchmark)"}
+    rows = []
+    for (what, path), rounds in found.items():
+        cpu, rate = rounds.median()
+        rows.append((names[what], path, f"{cpu:.2f}", f"{rate:,.0f}"))
+    promised, set_cost = bounds(found)
+    print(*report.table(("K/V, 64 connections", "request", "CPU us/request", "requests/s"), rows), "", sep="\n")
+    print(*report.promises(promised), "", f"A set in a handler: {set_cost:.2f} us", sep="\n")
+    if (after[1] - before[1]) / (after[0] - before[0]) > BUSY:
+        print("Other processes used the processors meanwhile: repeat this on a quiet machine.")
+    return int(options.check and not all(bound.kept for bound in promised))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
