@@ -14,6 +14,7 @@ from .errors import ConfigError, nearest, nearest_flag
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LOG_LEVELS = ("debug", "info", "warn", "error", "off")
+KV_SYNC = ("always", "interval", "never")
 TRUE_WORDS = ("true", "1", "yes", "on")
 EVICTIONS = ("none", "lru")
 FALSE_WORDS = ("false", "0", "no", "off", "")
@@ -94,6 +95,14 @@ def read_switch(text):
     raise ValueError
 
 
+def read_sync(text):
+    """When writes are flushed to the disk. Heart v1 had a switch, which is understood: off meant every 100 ms."""
+    word = text.strip().lower()
+    if word in KV_SYNC:
+        return word
+    return "always" if read_switch(word) else "interval"
+
+
 def read_prod(text):
     """PROD as Heart v1 read it: two words mean production, every other text does not."""
     return text.lower() in (*TRUE_WORDS, "prod")
@@ -105,6 +114,7 @@ SECONDS = Kind("SECONDS", "a positive number of seconds", read_seconds)
 SWITCH = Kind("", "true or false", read_switch)
 PROD = Kind("", "true", read_prod)
 TEXT = Kind("TEXT", "a text", str)
+SYNC = Kind("|".join(KV_SYNC), "always, interval or never", read_sync)
 
 
 def number(low, high):
@@ -160,6 +170,7 @@ def read_eviction(text):
 
 
 EVICTION = Kind("none|lru", "none or lru", read_eviction)
+MEMORY_CACHE = Kind("SIZE", "a size such as 16M, or 0 for none", read_memory)
 PORT = Kind("N", "a number from 0 to 65535", read_number(0, 65535))
 COUNT = number(1, 1 << 30)
 
@@ -192,6 +203,15 @@ OPTIONS = titled(
     Option("--kv-memory", SIZE, 64 << 20, "Size of the memory store; beyond it writes fail.", shown="64M"),
     Option("--kv-eviction", EVICTION, "none", "lru: a full memory store drops what was not used for longest."),
     Option("--kv-lock-timeout", SECONDS, 5, "Time a serial transaction may hold its lock while others wait."),
+    Option("--db", TEXT, "./.heart_db", "Folder of the disk store.", env="DB_PATH"),
+    Option(
+        "--kv-sync",
+        SYNC,
+        "always",
+        "When the disk store flushes: before it answers, every 100 ms, or as the system likes.",
+        env="DB_SYNC_WRITES",
+    ),
+    Option("--kv-cache", MEMORY_CACHE, 8 << 20, "Memory of the disk store's read cache; 0: none.", shown="8M"),
     "Limits of a request",
     Option("--max-header-size", SIZE, 16 << 10, "Request line and headers together (431).", shown="16K"),
     Option("--max-target-size", SIZE, 8 << 10, "Request target (414).", shown="8K"),

@@ -15,6 +15,7 @@ from . import __version__, lualib, notify, sockets
 from .errors import HeartError
 
 RELOAD_ANSWER = 5.0  # seconds for a worker to load the new code
+CLOSE_PATIENCE = 10.0  # seconds for the disk store to flush and close
 LOG_FLUSH = 1000  # ms for the last log lines
 LOAD_PATIENCE = None  # scripts may take as long as they like to load at start-up
 
@@ -59,6 +60,8 @@ class Supervisor:
         self.poll = select.poll()
         self.poll.register(engine.notify_fd(), select.POLLIN)
         self.watcher = None
+        self.store = None
+        self.store_wanted = False
 
     def run(self):
         """Start, serve, stop. Returns the exit status."""
@@ -66,7 +69,10 @@ class Supervisor:
         for i in self.workers:
             _thread.start_new_thread(self.engine.run, (i,))
         if not self.start():
-            return self.stop() if self.stopping() else 1
+            if self.stopping():
+                return self.stop()
+            self.close_store()
+            return 1
         if self.settings.watch:
             self.watch()
         for address in self.wanted:
@@ -109,6 +115,7 @@ class Supervisor:
                 self.empty(fd)
         if self.watchdog is not None:
             self.watchdog.look()
+        self.look_for_store()
 
     @staticmethod
     def empty(fd):
@@ -120,7 +127,7 @@ class Supervisor:
 
     def wait_for(self, done, seconds):
         """Wait until `done(phase)` holds for all workers, a stop signal comes or the time is over. Returns the
-        workers for which it does not hold."""
+        workers for which it does not hold. An application that asks for the disk store gets it meanwhile."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             missing = [i for i in self.workers if not done(self.engine.phase(i))]
@@ -155,6 +162,11 @@ class Supervisor:
         if not self.all_in("loaded"):
             self.say_not_started()
             return False
+        failure = self.store_failure()
+        if failure is not None:
+            print(f"heart: {failure}", file=sys.stderr)
+            self.notifier.status(failure)
+            return False
         self.command("serve")
         self.wait_for(lambda phase: phase in ("serving", "failed"), RELOAD_ANSWER)
         if not self.stopping() and not self.all_in("serving"):
@@ -176,6 +188,36 @@ class Supervisor:
         """What the first worker that answered `phase` had to say."""
         return next((self.engine.message(i) for i in self.workers if self.engine.phase(i) == phase), "no answer")
 
+    # ---- The disk store ------------------------------------------------------------------------------------
+
+    def look_for_store(self):
+        """If an application has asked for the disk store, start the db thread, or let it try again."""
+        if not self.engine.kv_wanted():
+            return
+        self.store_wanted = True
+        if self.store is None:
+            from .kv_service import Service
+
+            self.store = Service(self.engine, self.open_backend, self.settings.kv_sync)
+            self.store.start()
+        else:
+            self.store.reopen()
+
+    def open_backend(self):
+        """The store that the options name. Runs on the db thread."""
+        from .kv_store import Store
+
+        return Store(self.settings.db, always=self.settings.kv_sync == "always")
+
+    def store_failure(self):
+        """Why the store that the code just loaded wants is not there, or None. Waits until that is known."""
+        self.look_for_store()
+        if not self.store_wanted:
+            return None
+        while not self.store.opened.is_set() and not self.stopping():
+            self.wait(None)
+        return self.store.failure if self.store.backend is None else None
+
     # ---- Reloading -----------------------------------------------------------------------------------------
 
     def reload(self):
@@ -183,17 +225,19 @@ class Supervisor:
         late = self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER)  # an earlier reload may have hung
         if late:
             return self.say_failed(self.names(late))
+        self.store_wanted = False
         self.command("prepare")
         late = self.wait_for(lambda phase: phase in ("prepared", "refused"), RELOAD_ANSWER)
         if self.stopping():
             return None
-        if not late and self.all_in("prepared"):
+        failure = self.store_failure() if not late and self.all_in("prepared") else None
+        if failure is None and not late and self.all_in("prepared"):
             self.command("commit")
             self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER)
             self.engine.log("info", "reloaded: new requests go to the new code")
             self.watch_files()
             return None
-        reason = self.names(late) if late else self.first_message("refused")
+        reason = failure or (self.names(late) if late else self.first_message("refused"))
         self.command("drop")
         self.wait_for(lambda phase: phase == "serving", RELOAD_ANSWER if not late else 0)
         return self.say_failed(reason)
@@ -225,6 +269,11 @@ class Supervisor:
 
     # ---- Stopping ------------------------------------------------------------------------------------------
 
+    def close_store(self):
+        """Flush and close the database. What was acknowledged as durable is on the disk whether this ends or not."""
+        if self.store is not None and not self.store.stop(CLOSE_PATIENCE):
+            print(f"heart: the disk store did not close within {CLOSE_PATIENCE:g} s", file=sys.stderr)
+
     def stop(self):
         """Drain. Status 0 if all workers ended in time, 1 if some had to be left."""
         self.signals.clear()
@@ -233,6 +282,7 @@ class Supervisor:
         for i in self.workers:
             self.engine.command("drain", i)
         late = self.wait_for(lambda phase: phase == "ended", self.settings.drain_timeout)
+        self.close_store()
         if not late:
             return 0
         if not self.stopping():

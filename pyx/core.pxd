@@ -626,6 +626,7 @@ ctypedef struct Counters:
     uint64_t connections
     uint64_t refused        # requests answered with 4xx or 5xx by the engine itself
     uint64_t errors         # handlers that failed
+    uint64_t longest_turn   # ns of the loop's longest turn since it was asked for
 
 ctypedef struct Worker:
     int id
@@ -991,6 +992,60 @@ ctypedef struct KvStore:
     uint32_t watched        # shared: watchers. Read by every commit
     uint32_t watch_guard    # shared: a spin lock around `watchers` and their queues
     KvWatcher *watchers
+
+
+# ---- stores behind the db thread (kv_cache.pxi, kv_queue.pxi, kv_batch.pxi)
+
+cdef enum:
+    KV_CACHE_SHARDS = 16
+    KV_CACHE_SHARE = 4      # an entry may take a shard's memory divided by this
+    KV_GROUP_MAX = 4096     # requests that the db thread takes at once
+    KV_GROUP_BYTES = 4194304    # ... and bytes of their keys and values; at least one request
+    KV_PREFIX_STEP = 2000       # keys that one DELETE_PREFIX deletes, so that others need not wait for long
+
+# What is known of a key, also that it is missing. The key's bytes follow the struct.
+ctypedef struct KvEntry:
+    KvEntry *next           # in its bucket
+    KvEntry *before         # in the ring of its shard
+    KvEntry *after
+    KvBlob *value           # NULL: the key is missing
+    uint64_t version        # 0: missing
+    uint64_t expires        # ms of the store's clock; 0: never
+    size_t size             # bytes it counts for
+    uint32_t hash
+    uint16_t key_n
+    uint8_t used            # it was read since the hand came by
+
+ctypedef struct KvCacheShard:
+    uint32_t guard          # shared: a spin lock around the rest
+    uint32_t n
+    uint32_t cap            # buckets, a power of two
+    KvEntry **buckets
+    KvEntry *hand           # where eviction goes on; the ring's only handle
+    size_t bytes
+    char gap[KV_LINE]
+
+# Read by the workers, written by the db thread alone, which sees every change in the order of the commits: so an entry
+# never goes back to an older version.
+ctypedef struct KvCache:
+    size_t shard_max        # bytes; 0: nothing is kept
+    KvCacheShard shards[KV_CACHE_SHARDS]
+
+# What a queued store has of its own. Made when an application first asks for the store, never freed.
+ctypedef struct KvQueue:
+    KvCache cache
+    KvTxn **asks            # the db thread's: taken and not answered, but for commits
+    uint32_t nasks
+    uint32_t asks_cap
+    KvTxn **commits
+    uint32_t ncommits
+    uint32_t commits_cap
+    Post *rest              # taken, for the next group
+    char gap[KV_LINE]
+    Post *head              # shared: requests, the newest first
+    uint32_t sleeping       # shared, a futex: the db thread waits
+    uint32_t woken          # shared: it is to look at something else than requests
+    uint32_t wanted         # shared: an application has asked for the store
 
 
 # ---- Logs (log.pxi) --------------------------------------------------------------------------------------

@@ -80,6 +80,17 @@ cdef class Engine:
             self.set_archive(options.archive)
         for i, sockets in enumerate(listeners):
             self.set_worker(i, sockets)
+        self.set_disk_store(options)
+
+    cdef void set_disk_store(self, options) except *:
+        """The disk store as the workers see it. The db thread is started when an application asks for it."""
+        cdef KvStore *s = store_new(&DISK_BACKEND, &self.server)
+        if s == NULL:
+            raise MemoryError("cannot set up the disk store")
+        s.queue = queue_new(options.kv_cache)
+        if s.queue == NULL:
+            raise MemoryError("cannot set up the disk store")
+        self.server.kv_disk = s
 
     cdef void set_limits(self, options) except *:
         cdef Limits *limits = &self.server.limits
@@ -233,6 +244,42 @@ cdef class Engine:
         cdef bytes text = message.encode("utf-8", "surrogateescape")
         log_message(logger_ring(&self.logger, self.server.nworkers), self.LOG_LEVELS[level],
                     Span(<char *>text, len(text)), NULL, 0)
+
+    # ---- The db thread (heartc/kv_service.py), which calls all of these but the first three
+
+    def notify(self):
+        """Wake the main thread."""
+        eventfd_signal(self.server.notify)
+
+    def kv_wanted(self):
+        """Whether an application has asked for the disk store; forgotten when asked."""
+        return word_swap(&store_queue(self.server.kv_disk).wanted, 0) != 0
+
+    def kv_wake(self):
+        """Have kv_take return."""
+        cdef KvQueue *q = store_queue(self.server.kv_disk)
+        word_swap(&q.woken, 1)
+        queue_wake(q)
+
+    def kv_take(self, int ms):
+        """Wait for requests, at most `ms`: (asks, commits), see heartc/kv_backend.py."""
+        return queue_take_gil(store_queue(self.server.kv_disk), ms)
+
+    def kv_answer(self, list answers not None):
+        """Answer the asks that were taken last."""
+        queue_answer_asks_gil(self.server.kv_disk, answers)
+
+    def kv_answer_commits(self, list results not None):
+        """Answer the commits that were taken last."""
+        queue_answer_commits_gil(self.server.kv_disk, results)
+
+    def kv_forget(self, list keys not None):
+        """These keys have expired and are gone."""
+        queue_forget_gil(self.server.kv_disk, keys)
+
+    def kv_clear(self):
+        """Nothing that the cache knows can be trusted."""
+        cache_clear(&store_queue(self.server.kv_disk).cache)
 
     def stop_logs(self, int timeout_ms):
         """Write what is left in the rings; give up after the time if the descriptor is stuck. The workers that are

@@ -29,6 +29,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"sleep", l_sleep)
     core_put(L, s, b"kv_memory", l_core_kv_memory)
     core_put(L, s, b"ulid", l_core_ulid)
+    core_put(L, s, b"kv_disk", l_core_kv_disk)
+    core_put(L, s, b"longest_turn", l_core_longest_turn)
     lua_push_folder(L, s.worker.server)
     lua_setfield(L, -2, b"folder")
     lua_archive_open(L, s)
@@ -245,6 +247,14 @@ cdef int l_core_loaded(lua_State *L) noexcept nogil:
     if buf_append(&s.files, path.p, path.n) == OK:
         buf_put(&s.files, 0)
     return 0
+
+
+cdef int l_core_longest_turn(lua_State *L) noexcept nogil:
+    """longest_turn() → ms that the longest turn of this worker's loop took since the last call."""
+    cdef Worker *w = l_state(L).worker
+    lua_pushnumber(L, <double>w.count.longest_turn / 1e6)
+    w.count.longest_turn = 0
+    return 1
 
 
 cdef int l_core_answer(lua_State *L) noexcept nogil:

@@ -313,3 +313,11 @@ cdef int l_core_ulid(lua_State *L) noexcept nogil:
         return luaL_error(L, b"ulid: the system gives no random bits")
     lua_pushlstring(L, out, ULID_SIZE)
     return 1
+
+
+cdef int l_core_kv_disk(lua_State *L) noexcept nogil:
+    """kv_disk() → the native functions of the disk store, which is opened if it is not yet"""
+    cdef State *s = l_state(L)
+    queue_want(s.worker.server.kv_disk)
+    l_push_kv(L, s.worker.server.kv_disk, s)
+    return 1

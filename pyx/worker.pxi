@@ -47,7 +47,8 @@ cdef int worker_open(Worker *w) noexcept nogil:
     slab_init(&w.conns, sizeof(Conn))
     slab_init(&w.reqs, sizeof(Req))
     slab_init(&w.coros, sizeof(Coro))
-    w.now = clock_ms()
+    w.now_ns = clock_ns()
+    w.now = w.now_ns // 1000000
     w.wheel.now = w.now
     return OK
 
@@ -81,6 +82,7 @@ cdef void worker_close(Worker *w) noexcept nogil:
 cdef void worker_turn(Worker *w, epoll_event *events) noexcept nogil:
     """One turn of the loop: wait, hand out what happened, then what was put off to the end of the turn."""
     cdef int timeout = 0
+    worker_measure(w)
     if w.turn == NULL and w.dirty == NULL:
         timeout = wheel_timeout(&w.wheel, w.now)
     poller_wait(w, events, timeout)
@@ -96,6 +98,13 @@ cdef void worker_turn(Worker *w, epoll_event *events) noexcept nogil:
         state_tune_gc(w.state)
     if unlikely(w.draining):
         worker_check_drained(w)
+
+
+cdef inline void worker_measure(Worker *w) noexcept nogil:
+    """How long the turn took that ends here: nothing that runs on a worker may block it."""
+    cdef uint64_t took = clock_ns() - w.now_ns
+    if unlikely(took > w.count.longest_turn):
+        w.count.longest_turn = took
 
 
 # ---- Talking to the main thread --------------------------------------------------------------------------
