@@ -8,7 +8,7 @@ import json
 
 from heart_server import Server
 
-STORES = {"memory": ("heart.v1.kv.memory", ())}
+STORES = {"memory": ("heart.v1.kv.memory", ()), "disk": ("heart.v1.kv.disk", ())}
 
 APP = """
 local app = require("heart.v1")
