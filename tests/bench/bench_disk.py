@@ -1,0 +1,135 @@
+"""The disk store: durable writes against a plain route, commits per flush, the longest turn, cached reads, memory, and
+SQLite beside it.
+
+Usage: python tests/bench/bench_disk.py [--rounds N] [--seconds S] [--check]
+Needs wrk and strace. The database lies in build/bench: on a disk, not in memory. Rounds of the plain route and of
+durable writes take turns; --check exits with 1 when a promise is missed.
+"""
+
+import argparse
+import re
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+
+import load
+import servers
+from process import MIB, OUT, BenchError, Server, tool
+from report import Bound, promises
+
+HERE = servers.HERE
+CONNECTIONS = 256
+WORKERS = 2
+SHARE = 0.25  # durable writes, of the plain route's requests per second
+COMMITS_PER_FLUSH = 20
+TURN_MS = 2
+READ_NS = 500
+IDLE_MIB = 30
+SQLITE_COMMITS = 300
+
+
+def start(folder):
+    """Heart with the bench's application and an empty database."""
+    argv = [*servers.HEART, "serve", HERE / "disk.lua", "--workers", WORKERS, "--port", 0, "--no-access-log"]
+    return Server("heart-disk", [*argv, "--db", folder])
+
+
+def ask(server, path):
+    with urllib.request.urlopen(server.url + path, timeout=60) as answer:
+        return answer.read().decode()
+
+
+def turn_reset(server):
+    """Forget the turns so far on both workers; returns the longest. The kernel picks the worker of a connection."""
+    return max(float(ask(server, "/turn")) for _ in range(16 * WORKERS))
+
+
+def drive(server, path, seconds):
+    """Requests per second."""
+    return load.wrk(server.url + path, connections=CONNECTIONS, seconds=seconds, threads=2).rate
+
+
+def commits_per_flush(server, seconds):
+    """Acknowledged writes for each fdatasync or fsync, counted by strace."""
+    argv = [tool("strace"), "-f", "-c", "-U", "name,calls", "-e", "trace=fdatasync,fsync", "-p", server.process.pid]
+    tracer = subprocess.Popen([str(w) for w in argv], stderr=subprocess.PIPE, text=True)
+    time.sleep(1)
+    seen = load.wrk(server.url + "/set", connections=CONNECTIONS, seconds=seconds, threads=2)
+    tracer.send_signal(2)
+    summary = tracer.communicate(timeout=30)[1]
+    flushes = sum(int(n) for n in re.findall(r"f(?:data)?sync\s+(\d+)", summary))
+    if not flushes:
+        raise BenchError(f"strace has seen no flush:\n{summary}")
+    return seen.requests / flushes
+
+
+def sqlite_rate(folder):
+    """Durable commits per second of one writer on SQLite, as it is commonly set up for servers."""
+    folder.mkdir(parents=True)
+    db = sqlite3.connect(folder / "bench.sqlite", isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+    started = time.monotonic()
+    for i in range(SQLITE_COMMITS):
+        db.execute("INSERT OR REPLACE INTO kv VALUES (?, ?)", (f"key{i * 7919 % 100000}", "x" * 100))
+    rate = SQLITE_COMMITS / (time.monotonic() - started)
+    db.close()
+    return rate
+
+
+def measure(rounds, seconds):
+    """All figures. Returns the Bounds."""
+    folder = OUT / "disk"
+    shutil.rmtree(folder, ignore_errors=True)
+    with start(folder / "db") as server:
+        ask(server, "/fill")
+        idle = server.memory().rss / MIB
+        reads = statistics.median(float(ask(server, "/reads")) for _ in range(rounds))
+        shares, plain, durable = [], [], []
+        drive(server, "/set", 1)
+        turn_reset(server)
+        for _ in range(rounds):
+            durable.append(drive(server, "/set", seconds))
+            plain.append(drive(server, "/plain", seconds))
+            shares.append(durable[-1] / plain[-1])
+        turn = turn_reset(server)
+        cached = drive(server, "/get", seconds)
+        flush = commits_per_flush(server, seconds)
+        busy = server.memory().rss / MIB
+    sqlite = sqlite_rate(folder / "sqlite")
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"plain route {statistics.median(plain):,.0f}/s, durable writes {statistics.median(durable):,.0f}/s, cached")
+    print(f"reads {cached:,.0f}/s with {CONNECTIONS} connections and {WORKERS} workers; {busy:.1f} MiB RSS when busy.")
+    print(f"SQLite {sqlite3.sqlite_version}, one writer: {sqlite:,.0f} durable commits/s.\n")
+    return [
+        Bound("plain route, as a multiple of durable writes", 1 / statistics.median(shares), 1 / SHARE, "x"),
+        Bound("flushes for each acknowledged commit", 1 / flush, 1 / COMMITS_PER_FLUSH, ""),
+        Bound("longest turn of a worker meanwhile", turn, TURN_MS, "ms"),
+        Bound("cached get", reads, READ_NS, "ns"),
+        Bound("idle with the store open: RSS", idle, IDLE_MIB, "MiB"),
+    ]
+
+
+def main(argv):
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args(argv)
+    try:
+        bounds = measure(options.rounds, options.seconds)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(promises(bounds)))
+    return int(options.check and not all(bound.kept for bound in bounds))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
