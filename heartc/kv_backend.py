@@ -70,7 +70,8 @@ class Backend:
         raise NotImplementedError
 
     def sweep(self, limit):
-        """Remove up to about `limit` expired keys; returns those that were removed."""
+        """Remove up to about `limit` expired keys; returns those that were removed, as a commit whose version is
+        `self.version`. Empty: there are none, or the store does this by itself."""
         raise NotImplementedError
 
     def flush(self):

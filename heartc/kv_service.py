@@ -189,7 +189,7 @@ class Service:
                 self.sweep_at = now + SWEEP_INTERVAL
                 gone = self.backend.sweep(SWEEP_STEP)
                 if gone:
-                    self.engine.kv_forget(gone)
+                    self.engine.kv_expired(gone, self.backend.version)
                     self.sweep_at = now + SWEEP_PAUSE
         except Exception as error:
             self.failed(error)

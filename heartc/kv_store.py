@@ -203,21 +203,23 @@ class Store(Backend):
     def sweep(self, limit):
         """See Backend.sweep. An entry of the index that no longer agrees with its record is only forgotten."""
         now = self.clock()
-        changes, gone, batch = {}, [], self.Batch(raw_mode=True)
+        gone, batch = {}, self.Batch(raw_mode=True)
         with Naming(self):
             for name, _ in self.rows(EXPIRY, EXPIRY + STAMP.pack(now + 1)):
                 batch.delete(name)
                 key = name[1 + STAMP.size :]
                 record = self.load(key)
-                if record is not None and 0 < record[1] <= now and key not in changes:
-                    changes[key] = None
+                if record is not None and 0 < record[1] <= now and key not in gone:
+                    gone[key] = None
                     batch.delete(DATA + key)
-                    gone.append(key)
                 if batch.len() >= 2 * limit:
                     break
+            if gone:
+                self.version += 1
+                batch.put(VERSION_KEY, WORD.pack(self.version))
             if not batch.is_empty():
                 self.write(batch)
-        return gone
+        return list(gone)
 
     # ---- Care ----------------------------------------------------------------------------------------------------
 

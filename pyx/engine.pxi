@@ -273,9 +273,9 @@ cdef class Engine:
         """Answer the commits that were taken last."""
         queue_answer_commits_gil(self.server.kv_disk, results)
 
-    def kv_forget(self, list keys not None):
-        """These keys have expired and are gone."""
-        queue_forget_gil(self.server.kv_disk, keys)
+    def kv_expired(self, list keys not None, uint64_t version):
+        """These keys have expired and were removed by the commit `version`."""
+        queue_expired_gil(self.server.kv_disk, keys, version)
 
     def kv_clear(self):
         """Nothing that the cache knows can be trusted."""

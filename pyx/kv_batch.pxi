@@ -243,9 +243,11 @@ cdef void publish_event(KvStore *s, Span key, KvBlob *value, uint64_t version) n
         spin_unlock(&s.watch_guard)
 
 
-cdef int queue_forget_gil(KvStore *s, list keys) except -1:
-    """The cache forgets these keys: they have expired and were removed."""
+cdef int queue_expired_gil(KvStore *s, list keys, uint64_t version) except -1:
+    """These keys have expired and were removed by a commit of this version."""
     cdef bytes key
     for key in keys:
-        cache_forget(&store_queue(s).cache, bytes_span(key))
+        publish_gone(s, bytes_span(key), version, True)
+    if version > s.version:
+        word64_release(&s.version, version)
     return 0

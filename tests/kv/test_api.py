@@ -147,7 +147,11 @@ def test_list_gives_key_value_and_version(store):
 def test_long_list_spans_pages(store):
     store.run("for i = 1, 700 do kv.set(('p%04d'):format(i), i) end")
     assert store.one("return #kv.list{prefix = 'p'}") == 700
-    assert store.run("local l, c = kv.list{prefix = 'p', limit = 650} return #l, l[650].value, c") == [650, 650, "p0650"]
+    assert store.run("local l, c = kv.list{prefix = 'p', limit = 650} return #l, l[650].value, c") == [
+        650,
+        650,
+        "p0650",
+    ]
     assert store.run("return kv.count('p'), kv.count(), kv.count('p00'), kv.count('x')") == [700, 700, 99, 0]
     assert store.run("return kv.deletePrefix('p06'), kv.deletePrefix('p'), kv.count()") == [100, 600, 0]
 
@@ -206,7 +210,11 @@ def test_batch_does_all(store):
 
 @pytest.mark.parametrize(
     ("write", "reason"),
-    [("{'add', 'there', 1}", "exists"), ("{'cas', 'there', 999999999, 1}", "conflict"), ("{'incr', 'there'}", "number")],
+    [
+        ("{'add', 'there', 1}", "exists"),
+        ("{'cas', 'there', 999999999, 1}", "conflict"),
+        ("{'incr', 'there'}", "number"),
+    ],
 )
 def test_batch_does_nothing_when_one_fails(store, write, reason):
     store.run("kv.set('there', 'x') kv.set('other', 'x')")

@@ -49,7 +49,9 @@ def test_freed_memory_goes_back_to_the_system(open_memory):
     full = store.server.rss()
     assert full > before + 50 * MIB
     store.run("kv.deletePrefix('') collectgarbage()")
-    wait_until(lambda: store.server.rss() < before + (full - before) / 4, lambda: f"{before} {full} {store.server.rss()}")
+    wait_until(
+        lambda: store.server.rss() < before + (full - before) / 4, lambda: f"{before} {full} {store.server.rss()}"
+    )
 
 
 def test_expired_keys_are_swept_without_being_read(open_memory):
@@ -97,5 +99,7 @@ def test_lua_that_runs_out_of_memory_in_a_store_function_loses_no_lock(open_memo
         with pytest.raises(Failed, match="not enough memory"):
             store.run("local t = {} for i = 1, 20 do t[i] = kv.get('big') .. i end")
         with pytest.raises(Failed, match="not enough memory"):
-            store.run("local t = {} kv.serialTransaction(function(s) for i = 1, 20 do t[i] = s.get('big') .. i end end)")
+            store.run(
+                "local t = {} kv.serialTransaction(function(s) for i = 1, 20 do t[i] = s.get('big') .. i end end)"
+            )
     assert store.run("return kv.serialTransaction(function(s) s.set('k', 1) return s.has('big') end)") == [True, True]

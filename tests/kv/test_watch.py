@@ -93,7 +93,7 @@ def test_slow_watcher_is_told_that_events_were_lost(open_store):
     """
     store = open_store(app=app, workers=1)
     with store.client() as client:
-        client.run("for i = 1, 3000 do kv.set('k' .. i, i) end")
+        client.run("local all = {} for i = 1, 3000 do all[i] = {'set', 'k' .. i, i} end kv.batch(all)")
 
         def state():
             return client.connection.fetch("GET", "/state").json

@@ -93,7 +93,12 @@ cdef class Queue:
             publish(self.store, bytes_span(key), bytes_span(value), version, expires)
 
     def forget(self, list keys):
-        queue_forget_gil(self.store, keys)
+        cdef bytes key
+        for key in keys:
+            cache_forget(&store_queue(self.store).cache, bytes_span(key))
+
+    def expired(self, list keys, uint64_t version):
+        queue_expired_gil(self.store, keys, version)
 
     def clear(self):
         cache_clear(&store_queue(self.store).cache)

@@ -279,7 +279,9 @@ def test_sweep_removes_what_expired_and_nothing_else(store, clock):
     commit(store, *((SET, b"%d" % i, b"\0", clock.now + 10) for i in range(5)), (SET, b"stays", b"\0"))
     commit(store, (SET, b"1", b"\0again"), (EXPIRE, b"2", b"", clock.now + 50), (DELETE, b"3"))
     clock.now += 10
+    before = store.version
     assert store.sweep(100) == [b"0", b"4"]
+    assert store.version > before
     assert [i[0] for i in store.scan(b"", b"", 10)[0]] == [b"1", b"2", b"stays"]
     assert store.sweep(100) == []
     clock.now += 40

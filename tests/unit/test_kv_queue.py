@@ -131,6 +131,12 @@ def test_readers_never_see_half_a_value(queue):
     assert known > 0 and rounds[0] > 0
 
 
+def test_key_that_was_swept_is_missing(queue):
+    queue.put(b"k", b"v", 7, 1)
+    queue.expired([b"k"], 8)
+    assert queue.get(b"k") == MISSING
+
+
 # ---- Requests and answers ------------------------------------------------------------------------------------
 
 

@@ -47,7 +47,9 @@ def test_string_of_any_length_in_a_table_comes_back(n):
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 300, 65535, 65536])
 def test_array_and_map_of_any_size_come_back(n):
     array = lua.encode(b"(function() local t = {} for i = 1, %d do t[i] = i end return t end)()" % n)
-    assert lua.equal(array, b"function(t) for i = 1, %d do if t[i] ~= i then return end end return #t == %d end" % (n, n))
+    assert lua.equal(
+        array, b"function(t) for i = 1, %d do if t[i] ~= i then return end end return #t == %d end" % (n, n)
+    )
     table = lua.encode(b"(function() local t = {} for i = 1, %d do t['k' .. i] = i end return t end)()" % n)
     assert lua.equal(
         table, b"function(t) local n = 0 for k, v in pairs(t) do n = n + (k == 'k' .. v and 1 or 2) end return n == %d end" % n
