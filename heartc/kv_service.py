@@ -14,7 +14,7 @@ import time
 from .kv_backend import FAILED, StoreError
 
 READ, SCAN, COUNT = 0, 1, 2  # KvRequest
-FLUSH_INTERVAL = 0.1  # seconds between flushes with --kv-sync interval
+FLUSH_INTERVAL = 0.1  # seconds after which a write that nobody waited for is flushed
 SWEEP_INTERVAL = 1.0  # seconds between looks for expired keys
 SWEEP_PAUSE = 0.02  # the same while there are more of them than one step removes
 SWEEP_STEP = 200  # keys
@@ -32,7 +32,8 @@ class Service:
     def __init__(self, engine, open_backend, sync):
         self.engine = engine
         self.open_backend = open_backend
-        self.interval = sync == "interval"
+        self.always = sync == "always"
+        self.flushes = sync != "never"
         self.backend = None
         self.failure = CLOSED
         self.jobs = collections.deque()
@@ -40,7 +41,8 @@ class Service:
         self.ended = threading.Event()
         self.stopping = False
         self.failing = False
-        self.flush_at = self.sweep_at = time.monotonic()
+        self.sweep_at = time.monotonic()
+        self.flush_at = None  # when what was written must be flushed; None: nothing was
 
     def start(self):
         """Start the thread. `opened` is set when the backend is open or could not be opened."""
@@ -113,8 +115,8 @@ class Service:
         try:
             self.turn(self.pause())
         except Exception as error:
-            self.failed(error)
-            time.sleep(0.1)
+            self.say_failing(error)
+            time.sleep(FLUSH_INTERVAL)
 
     def turn(self, pause):
         """Wait, then do one group of requests, the jobs and the care."""
@@ -140,34 +142,21 @@ class Service:
                 return backend.count(*what)
             return f"the store does not know request {request}"
         except Exception as error:
-            return self.failed(error)
+            return reason(error)
 
     def commit(self, commits):
         """The results of a group of commits."""
         try:
             results = self.open_one().commit(commits)
         except Exception as error:
-            results = [(FAILED, 0, self.failed(error))] * len(commits)
-        reason = next((result[2] for result in results if result[0] == FAILED), None)
-        if reason is not None:
+            results = [(FAILED, 0, reason(error))] * len(commits)
+        if any(result[0] == FAILED for result in results):
             # What was written may have been kept in part: the cache must not know better than the store.
             self.engine.kv_clear()
-            self.say_failing(reason)
-        else:
-            self.failing = False
+        elif self.flushes and self.flush_at is None:
+            if not self.always or not all(commit[3] for commit in commits):
+                self.flush_at = time.monotonic() + FLUSH_INTERVAL
         return results
-
-    def failed(self, error):
-        """The text about a failure that belongs to no commit; it is logged, too."""
-        reason = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-        self.say_failing(reason)
-        return reason
-
-    def say_failing(self, reason):
-        """Log a failure once, until something works again."""
-        if not self.failing:
-            self.failing = True
-            self.engine.log("error", f"heart.v1.kv.disk: {reason}")
 
     # ---- Care ----------------------------------------------------------------------------------------------------
 
@@ -175,24 +164,37 @@ class Service:
         """Seconds until the thread has something to do by itself."""
         if self.backend is None or self.jobs:
             return 0 if self.jobs else 3600
-        due = min(self.sweep_at, self.flush_at) if self.interval else self.sweep_at
+        due = self.sweep_at if self.flush_at is None else min(self.sweep_at, self.flush_at)
         return max(0, due - time.monotonic())
 
     def tend(self):
         """Flush and sweep when it is time."""
         now = time.monotonic()
         try:
-            if self.interval and now >= self.flush_at:
-                self.flush_at = now + FLUSH_INTERVAL
+            if self.flush_at is not None and now >= self.flush_at:
+                self.flush_at = now + SWEEP_INTERVAL  # when it fails
                 self.backend.flush()
+                self.flush_at = None
             if now >= self.sweep_at:
                 self.sweep_at = now + SWEEP_INTERVAL
                 gone = self.backend.sweep(SWEEP_STEP)
                 if gone:
                     self.engine.kv_expired(gone, self.backend.version)
                     self.sweep_at = now + SWEEP_PAUSE
+                self.failing = False
         except Exception as error:
-            self.failed(error)
+            self.say_failing(error)
+
+    def say_failing(self, error):
+        """Log a failure of what nobody has asked for, once until it works again. Workers log those of requests."""
+        if not self.failing:
+            self.failing = True
+            self.engine.log("error", f"heart.v1.kv.disk: {reason(error)}")
+
+
+def reason(error):
+    """What to say about a failure."""
+    return str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
 
 
 class Answer:

@@ -1,6 +1,7 @@
 """heart.v1.kv.disk through the server: durability, the cache, restarts, failures, memory. The API itself is tested
 for all stores in test_api.py."""
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -290,12 +291,11 @@ def load(server, seconds, connections=16):
     return sum(counts)
 
 
-@pytest.fixture
-def traced(server, tmp_path):
+@contextlib.contextmanager
+def tracing(server, path):
     """strace on the server: calling it gives the lines so far, after it was ended."""
     calls = "fdatasync,fsync,sendto,futex"
-    trace = tmp_path / "trace"
-    words = [need("strace", "strace"), "-f", "-ttt", "-e", f"trace={calls}", "-o", trace, "-p", server.pid]
+    words = [need("strace", "strace"), "-f", "-ttt", "-e", f"trace={calls}", "-o", path, "-p", server.pid]
     tracer = subprocess.Popen([str(w) for w in words], stderr=subprocess.PIPE)
     tracer.stderr.readline()
     time.sleep(0.3)
@@ -303,11 +303,19 @@ def traced(server, tmp_path):
     def lines():
         tracer.send_signal(signal.SIGINT)
         tracer.wait(timeout=20)
-        return trace.read_text().splitlines()
+        return path.read_text().splitlines()
 
-    yield lines
-    tracer.kill()
-    tracer.wait()
+    try:
+        yield lines
+    finally:
+        tracer.kill()
+        tracer.wait()
+
+
+@pytest.fixture
+def traced(server, tmp_path):
+    with tracing(server, tmp_path / "trace") as lines:
+        yield lines
 
 
 @pytest.mark.skipif(SANITIZED, reason="strace and a sanitizer together are too slow")
@@ -332,10 +340,21 @@ def test_commits_that_wait_share_a_flush(server, traced):
     assert 0 < flushes < acknowledged / 5
 
 
-def test_write_without_sync_is_not_flushed(server, traced):
-    run(server, 'for i = 1, 50 do disk.set("k" .. i, "v", {sync = false}) end')
-    lines = traced()
-    assert lines and not [line for line in lines if "fdatasync(" in line or "fsync(" in line]
+def test_writes_without_sync_are_flushed_together_soon(server, traced):
+    run(server, 'for i = 1, 500 do disk.set("k" .. i, "v", {sync = false}) end')
+    time.sleep(0.5)
+    flushes = [line for line in traced() if "fdatasync(" in line or "fsync(" in line]
+    assert 1 <= len(flushes) < 100
+
+
+@pytest.mark.parametrize(("sync", "flushes"), [("interval", True), ("never", False)])
+def test_kv_sync_says_when_writes_are_flushed(tmp_path, sync, flushes):
+    with Server(APP, *at(tmp_path), "--kv-sync", sync) as server, tracing(server, tmp_path / "trace") as lines:
+        run(server, 'for i = 1, 50 do disk.set("k" .. i, "v") end')
+        time.sleep(0.5)
+        assert any("sync(" in line for line in lines()) == flushes
+    with Server(APP, *at(tmp_path)) as server:
+        assert run(server, 'return disk.count("")') == "50"
 
 
 @pytest.mark.skipif(SANITIZED, reason="strace and a sanitizer together are too slow")
