@@ -114,7 +114,8 @@ SECONDS = Kind("SECONDS", "a positive number of seconds", read_seconds)
 SWITCH = Kind("", "true or false", read_switch)
 PROD = Kind("", "true", read_prod)
 TEXT = Kind("TEXT", "a text", str)
-SYNC = Kind("|".join(KV_SYNC), "always, interval or never", read_sync)
+FOLDER = Kind("PATH", "a folder", str, "folders")
+SYNC = Kind("|".join(KV_SYNC), "always, interval or never", read_sync, KV_SYNC)
 
 
 def number(low, high):
@@ -169,7 +170,7 @@ def read_eviction(text):
     return text
 
 
-EVICTION = Kind("none|lru", "none or lru", read_eviction)
+EVICTION = Kind("none|lru", "none or lru", read_eviction, EVICTIONS)
 MEMORY_CACHE = Kind("SIZE", "a size such as 16M, or 0 for none", read_memory)
 PORT = Kind("N", "a number from 0 to 65535", read_number(0, 65535))
 COUNT = number(1, 1 << 30)
@@ -203,7 +204,7 @@ OPTIONS = titled(
     Option("--kv-memory", SIZE, 64 << 20, "Size of the memory store; beyond it writes fail.", shown="64M"),
     Option("--kv-eviction", EVICTION, "none", "lru: a full memory store drops what was not used for longest."),
     Option("--kv-lock-timeout", SECONDS, 5, "Time a serial transaction may hold its lock while others wait."),
-    Option("--db", TEXT, "./.heart_db", "Folder of the disk store.", env="DB_PATH"),
+    Option("--db", FOLDER, "./.heart_db", "Folder of the disk store.", env="DB_PATH"),
     Option(
         "--kv-sync",
         SYNC,

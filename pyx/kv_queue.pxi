@@ -48,6 +48,9 @@ cdef int queued_submit(Worker *w, KvTxn *t) noexcept nogil:
     if t.request == KV_READ and queued_read(t):
         t.result = OK
         return OK
+    if t.store.server.checking:
+        txn_fail(t, b"heart check opens no database")
+        return OK
     queue_push(q, &t.op.post)
     return PENDING
 

@@ -64,6 +64,7 @@ cdef class Queue:
     def __cinit__(self, size_t cache):
         self.store = <KvStore *>calloc(1, sizeof(KvStore))
         self.w = <Worker *>calloc(1, sizeof(Worker))
+        self.store.server = <Server *>calloc(1, sizeof(Server))
         self.store.backend = &DISK_BACKEND
         self.store.queue = queue_new(cache)
 
