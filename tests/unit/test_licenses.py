@@ -10,7 +10,7 @@ from heartc import about, lualib
 
 ROOT = Path(__file__).parent.parent.parent
 # What packages wrote before SPDX expressions.
-SPOKEN = {"MIT style": "MIT", "MIT License": "MIT"}
+SPOKEN = {"Apache 2": "Apache-2.0", "MIT style": "MIT", "MIT License": "MIT"}
 
 
 def pinned():
