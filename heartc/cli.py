@@ -50,6 +50,13 @@ def new(**values):
     return module.run(**values)
 
 
+def kv(**values):
+    """Work on a key-value store."""
+    from . import kv_commands as module
+
+    return module.run(**values)
+
+
 def version(**values):
     """Print the versions."""
     from . import about
@@ -92,6 +99,7 @@ WORK = {
     "health": health,
     "new": new,
     "check": check,
+    "kv": kv,
     "version": version,
     "completion": completion,
     "man": man,

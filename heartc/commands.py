@@ -18,6 +18,7 @@ STATUS = (
 
 RUN = "Run an application"
 WRITE = "Write an application"
+STORE = "The store"
 ABOUT = "About Heart"
 
 
@@ -104,6 +105,21 @@ BUNDLE = titled(
     switch("--extract", "Write what is in FILE into a new folder."),
 )
 
+KV_ACTIONS = "get set delete list count export import backup restore check compact".split()
+KV = titled(
+    "Which store",
+    Option("--db", DIR, None, "Folder of the database.", env="DB_PATH", shown="./.heart_db"),
+    Option("--kv", config.STORE_URL, None, "A store on Redis instead: redis://host:port."),
+    "What",
+    plain("--ttl", config.SECONDS, "set: the key expires after that time."),
+    switch("--json", "set: VALUE is JSON; list: whole records, as export writes them."),
+    switch("--reverse", "list: the last first."),
+    plain("--limit", config.COUNT, "list: so many keys at most."),
+    plain("--prefix", Kind("PREFIX", "the beginning of keys", str), "export, delete: keys that begin so."),
+    plain("--from-line", config.COUNT, "import: begin there, as an import that failed has said."),
+    switch("--quiet", "No progress and no summary."),
+)
+
 COMMANDS = (
     Command(
         "serve",
@@ -158,6 +174,29 @@ COMMANDS = (
             "Each problem is a line `file:line: message`. The script is run as a server runs it, up to the point where "
             "it would serve: it listens nowhere, and its start events do not run.",
         ),
+    ),
+    Command(
+        "kv",
+        STORE,
+        "Look into a key-value store, export, back up, check it.",
+        (Argument(one_of("ACTION", KV_ACTIONS), "What to do, see above."),),
+        KV,
+        (
+            "  heart kv get KEY                 print a value\n"
+            "  heart kv set KEY VALUE           store a text; -: read it; --json: typed\n"
+            "  heart kv delete KEY              or --prefix PREFIX: all keys that begin so\n"
+            "  heart kv list [PREFIX]           keys in order\n"
+            "  heart kv count [PREFIX]\n"
+            "  heart kv export [FILE]           a line of JSON for each record\n"
+            "  heart kv import [FILE]\n"
+            "  heart kv backup FOLDER           a copy of one moment, verified\n"
+            "  heart kv restore FOLDER          make the database of a backup\n"
+            "  heart kv check                   read every record\n"
+            "  heart kv compact                 give back the room of what was deleted",
+            "A server that has the database open does the work and goes on serving. A key that is no printable text "
+            "is written base64:AAE=, here and in the output.",
+        ),
+        rest="words",
     ),
     Command(
         "version",

@@ -108,6 +108,14 @@ def read_prod(text):
     return text.lower() in (*TRUE_WORDS, "prod")
 
 
+def read_store_url(text):
+    """The URL of a store on Redis or Valkey."""
+    from .kv_redis_url import read_url
+
+    read_url(text)
+    return text
+
+
 SIZE = Kind("SIZE", "a size such as 16K, 4M or 1G", read_size)
 MEMORY = Kind("SIZE", "a size such as 16M, or 0 for no limit", read_memory)
 SECONDS = Kind("SECONDS", "a positive number of seconds", read_seconds)
@@ -161,6 +169,9 @@ def titled(*entries):
     return tuple(options)
 
 
+STORE_URL = Kind(
+    "URL", "redis://[user:password@]host[:port][/db] or redis-cluster://host1[:port],host2[:port]", read_store_url
+)
 WORKERS = Kind("auto|N", "auto or a number from 1 to 1024", read_workers, ("auto",))
 LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), read_level, LOG_LEVELS)
 def read_eviction(text):

@@ -1,0 +1,229 @@
+"""Care for a database on disk: check, compact, backup and restore, in steps short enough for a server that serves.
+
+The steps work on a kv_store.Store, on the thread that uses it: here for a database that nobody has open, in kv_admin
+for one that a server has.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+
+from . import kv_store
+from .kv_backend import StoreError
+from .kv_number import TYPE_PACKED, TYPE_STRING
+
+CHECKPOINT = "checkpoint-"
+SECONDS = 0.02  # of a step, about
+
+
+# ---- Steps -----------------------------------------------------------------------------------------------------
+
+
+def check_step(store, position, limit):
+    """Read at most `limit` records from `position`, a name of RocksDB's, on. Returns how many there were, the problems
+    as texts, and where to go on, None at the end. RocksDB compares the checksum of every block that it reads."""
+    problems, records, name = [], 0, None
+    begun = time.monotonic()
+    try:
+        for name, data in store.rows(position or kv_store.DATA, kv_store.DATA_STOP):
+            records += 1
+            if problem := damage(store, name[1:], data):
+                problems.append(problem)
+            if records >= limit or time.monotonic() > begun + SECONDS:
+                return records, problems, name + b"\0"
+    except Exception as error:
+        after = f"after key {name[1:65]!r}" if name else "at its beginning" if not position else f"after {position!r}"
+        return records, [*problems, f"can not be read any further {after}: {error}"], None
+    return records, problems, None
+
+
+def damage(store, key, data):
+    """What is wrong with a record, or None."""
+    try:
+        _, _, value = store.record(key, data)
+    except StoreError:
+        return f"the record of key {key[:64]!r} is damaged"
+    if value[0] not in (TYPE_STRING, TYPE_PACKED):
+        return f"the value of key {key[:64]!r} is of no type that this Heart knows"
+    return None
+
+
+def compact_step(store, position):
+    """Compact one part of the database, as large as one of its files. Returns where to go on, None at the end."""
+    ends = sorted(file["end_key"] for file in store.db.live_files())
+    stop = next((end for end in ends if end > position), None)
+    store.db.compact_range(position or None, stop)
+    return stop
+
+
+def checkpoint(store):
+    """Make a checkpoint of all that is committed, in a folder inside the database's; returns its path. One that was
+    left by somebody who did not take it away is removed."""
+    for name in os.listdir(store.path):
+        if name.startswith(CHECKPOINT):
+            shutil.rmtree(os.path.join(store.path, name), ignore_errors=True)
+    folder = os.path.join(store.path, f"{CHECKPOINT}{os.getpid()}-{time.time_ns()}")
+    with kv_store.Naming(store):
+        store.flush()
+        store.rocks.Checkpoint(store.db).create_checkpoint(folder)
+    os.chmod(folder, 0o700)
+    return folder
+
+
+class Closed:
+    """A database that nobody has open, with the steps as methods. What is not here is the Store's."""
+
+    def __init__(self, store):
+        self.store = store
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def check_step(self, position, limit):
+        """See check_step."""
+        return check_step(self.store, position, limit)
+
+    def compact_step(self, position):
+        """See compact_step."""
+        return compact_step(self.store, position)
+
+    def checkpoint(self):
+        """See checkpoint."""
+        return checkpoint(self.store)
+
+
+class ReadOnly(kv_store.Store):
+    """A database that is only looked at: nothing in its folder changes."""
+
+    def __init__(self, path):
+        self.path = os.path.abspath(path)
+        self.clock = kv_store.now_ms
+        self.db = None
+        self.unflushed = False
+        rocks = kv_store.load_rocksdict()
+        kv_store.prepare_folder(self.path, False)
+        access = rocks.AccessType.read_only()
+        try:
+            self.db = rocks.Rdict(self.path, options=kv_store.database_options(rocks), access_type=access)
+        except Exception as error:
+            raise StoreError(f"{self.path}: {kv_store.explain(str(error), self.path)}") from None
+        stored = self.db.get(kv_store.FORMAT_KEY)
+        found = kv_store.WORD.unpack(stored)[0] if stored else 0
+        if not 0 < found <= kv_store.FORMAT:
+            self.db.close()
+            what = f"written by a newer Heart (format {found}): use that one" if found else "not a database of Heart"
+            raise StoreError(f"{self.path}: {what}")
+
+
+# ---- Whole works -----------------------------------------------------------------------------------------------
+
+
+def check(store, tell):
+    """Read every record. Returns (records, problems); `tell(records)` is told how far it is."""
+    records, problems, position = 0, [], b""
+    while position is not None:
+        more, found, position = store.check_step(position, 1000)
+        records += more
+        problems += found
+        tell(records)
+    return records, problems
+
+
+def compact(store, tell):
+    """Compact everything; `tell(parts)` is told how far it is."""
+    parts, position = 0, b""
+    while position is not None:
+        position = store.compact_step(position)
+        parts += 1
+        tell(parts)
+
+
+def backup(store, target, tell):
+    """Put a checkpoint of `store` into the new folder `target`, and read it all. Returns the number of records."""
+    refuse_existing(target)
+    source = store.checkpoint()
+    try:
+        take_folder(source, target, tell)
+    finally:
+        shutil.rmtree(source, ignore_errors=True)
+    return verify(target, tell)
+
+
+def take_folder(source, target, tell):
+    """Move a folder, or copy it where it can not be moved to; `target` is whole or is not there."""
+    partial = target + ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
+    try:
+        os.rename(source, partial)
+    except OSError:
+        copy_folder(source, partial, tell)
+    sync_folder(partial)
+    os.rename(partial, target)
+    sync_path(os.path.dirname(os.path.abspath(target)))
+
+
+def copy_folder(source, target, tell):
+    """Copy the files of a database, for its owner alone."""
+    os.makedirs(target, mode=0o700)
+    try:
+        for n, name in enumerate(sorted(os.listdir(source))):
+            path = os.path.join(source, name)
+            if os.path.isfile(path) and name != "LOCK":
+                shutil.copy(path, os.path.join(target, name))
+            tell(n)
+    except OSError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise StoreError(f"{target}: {error.strerror}: {error.filename}") from None
+
+
+def sync_folder(folder):
+    """All files of a folder are on the disk when this returns."""
+    for name in os.listdir(folder):
+        sync_path(os.path.join(folder, name))
+    sync_path(folder)
+
+
+def sync_path(path):
+    """A file or folder is on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def verify(folder, tell):
+    """Read every record of a database that nobody has open, without changing it. Returns their number."""
+    store = ReadOnly(folder)
+    try:
+        records, problems = check(Closed(store), tell)
+    finally:
+        store.close()
+    if problems:
+        raise StoreError(f"{folder}: {problems[0]}" + (f" (and {len(problems) - 1} more)" if problems[1:] else ""))
+    return records
+
+
+def restore(source, target, tell):
+    """Make the database `target` of the backup `source`. Returns the number of records."""
+    records = verify(source, tell)
+    refuse_existing(target)
+    partial = target + ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
+    copy_folder(source, partial, tell)
+    verify(partial, tell)
+    sync_folder(partial)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(target)
+    os.rename(partial, target)
+    sync_path(os.path.dirname(os.path.abspath(target)))
+    return records
+
+
+def refuse_existing(path):
+    """An error if there is something."""
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
+        raise StoreError(f"{path}: exists already; name a new folder, or move this one away")
