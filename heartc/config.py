@@ -223,6 +223,7 @@ OPTIONS = titled(
         "When the disk store flushes: before it answers, every 100 ms, or as the system likes.",
         env="DB_SYNC_WRITES",
     ),
+    Option("--kv", STORE_URL, None, "Put the disk store on Redis or Valkey: redis://host:port."),
     Option("--kv-cache", MEMORY_CACHE, 8 << 20, "Memory of the disk store's read cache; 0: none.", shown="8M"),
     "Limits of a request",
     Option("--max-header-size", SIZE, 16 << 10, "Request line and headers together (431).", shown="16K"),
@@ -410,6 +411,8 @@ def complete(settings):
         settings.max_connections = default_connections()
     if settings.backlog is None:
         settings.backlog = default_backlog()
+    if settings.kv:
+        settings.kv_cache = 0  # others write to it, too
     if settings.max_target_size > settings.max_header_size:
         settings.max_target_size = settings.max_header_size
     if settings.max_header_size > 1 << 24:

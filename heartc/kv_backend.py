@@ -49,7 +49,10 @@ class StoreError(HeartError):
 
 
 class Backend:
-    """What every store offers. Failures are StoreErrors, with a message for people."""
+    """What every store offers. Failures are StoreErrors, with a message for people. `shared`: others may write to it,
+    too; then it has watch(heard), see kv_redis_watch.Watch."""
+
+    shared = False
 
     def read(self, keys):
         """For each key, in order: (version, expires, value), or None."""

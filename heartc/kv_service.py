@@ -43,6 +43,8 @@ class Service:
         self.failing = False
         self.sweep_at = time.monotonic()
         self.flush_at = None  # when what was written must be flushed; None: nothing was
+        self.watch = None  # of a store that others write to, too
+        self.deaf = False  # events may have been missed, and nobody was told yet
 
     def start(self):
         """Start the thread. `opened` is set when the backend is open or could not be opened."""
@@ -105,6 +107,8 @@ class Service:
     def close(self):
         backend, self.backend = self.backend, None
         try:
+            if self.watch is not None:
+                self.watch.stop()
             if backend is not None:
                 backend.close()
         except Exception as error:
@@ -121,6 +125,8 @@ class Service:
     def turn(self, pause):
         """Wait, then do one group of requests, the jobs and the care."""
         asks, commits = self.engine.kv_take(int(pause * 1000 + 0.999))
+        if self.backend is not None and self.backend.shared:
+            self.listen()
         if asks:
             self.engine.kv_answer([self.answer(*ask) for ask in asks])
         if commits:
@@ -184,6 +190,30 @@ class Service:
                 self.failing = False
         except Exception as error:
             self.say_failing(error)
+
+    def listen(self):
+        """Begin or end to listen, as the applications want."""
+        try:
+            self.tend_watch()
+        except Exception as error:
+            self.say_failing(error)
+
+    def tend_watch(self):
+        """Listen to the commits of all while an application watches. What an application asks after it began to watch
+        is answered after this, so it misses nothing; if this fails, it is told later that it may have."""
+        watched = self.engine.kv_watched()
+        if watched and self.watch is None:
+            try:
+                self.watch = self.backend.watch(self.engine.kv_hear)
+            except Exception:
+                self.deaf = True
+                raise
+            if self.deaf:
+                self.deaf = False
+                self.engine.kv_hear([None])
+        elif not watched and self.watch is not None:
+            watch, self.watch = self.watch, None
+            watch.stop()
 
     def say_failing(self, error):
         """Log a failure of what nobody has asked for, once until it works again. Workers log those of requests."""

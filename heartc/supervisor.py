@@ -62,6 +62,7 @@ class Supervisor:
         self.watcher = None
         self.store = None
         self.store_wanted = False
+        self.admin = None
 
     def run(self):
         """Start, serve, stop. Returns the exit status."""
@@ -205,9 +206,30 @@ class Supervisor:
 
     def open_backend(self):
         """The store that the options name. Runs on the db thread."""
+        if self.settings.kv:
+            from .kv_redis import RedisStore
+
+            store = RedisStore(self.settings.kv)
+            for note in store.notes:
+                self.engine.log("warn", note)
+            return store
         from .kv_store import Store
 
-        return Store(self.settings.db, always=self.settings.kv_sync == "always")
+        store = Store(self.settings.db, always=self.settings.kv_sync == "always")
+        self.open_admin()
+        return store
+
+    def open_admin(self):
+        """Let `heart kv` work on the open database. A server without it serves all the same."""
+        from .kv_admin import Server
+
+        if self.admin is None:
+            admin = Server(self.settings.db, self.store, self.engine.kv_hear)
+            try:
+                admin.start()
+                self.admin = admin
+            except HeartError as error:
+                self.engine.log("warn", f"heart kv can not work on the open database: {error}")
 
     def store_failure(self):
         """Why the store that the code just loaded wants is not there, or None. Waits until that is known."""
@@ -271,6 +293,8 @@ class Supervisor:
 
     def close_store(self):
         """Flush and close the database. What was acknowledged as durable is on the disk whether this ends or not."""
+        if self.admin is not None:
+            self.admin.stop()
         if self.store is not None and not self.store.stop(CLOSE_PATIENCE):
             print(f"heart: the disk store did not close within {CLOSE_PATIENCE:g} s", file=sys.stderr)
 

@@ -1041,6 +1041,7 @@ ctypedef struct KvQueue:
     uint32_t ncommits
     uint32_t commits_cap
     Post *rest              # taken, for the next group
+    bint shared             # others write to the store, too: watchers are told by kv_hear, of all commits
     char gap[KV_LINE]
     Post *head              # shared: requests, the newest first
     uint32_t sleeping       # shared, a futex: the db thread waits

@@ -90,6 +90,7 @@ cdef class Engine:
         s.queue = queue_new(options.kv_cache)
         if s.queue == NULL:
             raise MemoryError("cannot set up the disk store")
+        store_queue(s).shared = bool(options.kv)
         self.server.kv_disk = s
 
     cdef void set_limits(self, options) except *:
@@ -276,6 +277,15 @@ cdef class Engine:
     def kv_expired(self, list keys not None, uint64_t version):
         """These keys have expired and were removed by the commit `version`."""
         queue_expired_gil(self.server.kv_disk, keys, version)
+
+    def kv_watched(self):
+        """Whether somebody watches the store."""
+        return word_acquire(&self.server.kv_disk.watched) != 0
+
+    def kv_hear(self, list events not None):
+        """What was committed by others than the workers: (key, version, value or None), or None where events were lost.
+        From any thread."""
+        queue_hear_gil(self.server.kv_disk, events)
 
     def kv_clear(self):
         """Nothing that the cache knows can be trusted."""

@@ -237,10 +237,37 @@ cdef void publish_gone(KvStore *s, Span key, uint64_t version, bint was_there) n
 
 
 cdef void publish_event(KvStore *s, Span key, KvBlob *value, uint64_t version) noexcept:
-    if word_acquire(&s.watched):
-        spin_lock(&s.watch_guard)
-        watch_publish(s, key, value, version)
-        spin_unlock(&s.watch_guard)
+    if word_acquire(&s.watched) and not store_queue(s).shared:
+        tell_watchers(s, key, value, version)
+
+
+cdef void tell_watchers(KvStore *s, Span key, KvBlob *value, uint64_t version) noexcept nogil:
+    spin_lock(&s.watch_guard)
+    watch_publish(s, key, value, version)
+    spin_unlock(&s.watch_guard)
+
+
+cdef int queue_hear_gil(KvStore *s, list events) except -1:
+    """The cache and the watchers learn what was committed, see Engine.kv_hear."""
+    cdef bytes key, value
+    cdef KvBlob *blob
+    cdef uint64_t version
+    for event in events:
+        if event is None:
+            watch_lose(s)
+            continue
+        key, version, value = event
+        cache_forget(&store_queue(s).cache, bytes_span(key))
+        blob = NULL
+        if value is not None:
+            blob = blob_new(bytes_span(value).p, bytes_span(value).n)
+            if blob == NULL:
+                watch_lose(s)
+                continue
+        tell_watchers(s, bytes_span(key), blob, version)
+        if blob != NULL:
+            blob_release(blob)
+    return 0
 
 
 cdef int queue_expired_gil(KvStore *s, list keys, uint64_t version) except -1:

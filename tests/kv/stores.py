@@ -1,14 +1,20 @@
 """Servers for the tests of the K/V stores: an app that runs Lua snippets with `kv` being the store, and its client.
 
-STORES are the stores that every test of the shared API runs on: name → (module, arguments of `heart serve`). Another
-store is tested by adding it here.
+STORES are the stores that every test of the shared API runs on: name → (module, what starts its server, or None).
+Another store is tested by adding it here.
 """
 
 import json
+from contextlib import ExitStack
 
 from heart_server import Server
+from redis_server import RedisServer
 
-STORES = {"memory": ("heart.v1.kv.memory", ()), "disk": ("heart.v1.kv.disk", ())}
+STORES = {
+    "memory": ("heart.v1.kv.memory", None),
+    "disk": ("heart.v1.kv.disk", None),
+    "redis": ("heart.v1.kv.disk", RedisServer),
+}
 
 APP = """
 local app = require("heart.v1")
@@ -62,16 +68,22 @@ class Store:
     """A server with a store. `run(code)` runs a snippet and returns the list of its results."""
 
     def __init__(self, name, *args, app="", **more):
-        module, needed = STORES[name]
+        module, start = STORES[name]
+        self.place = start and start()
         more.setdefault("workers", 2)
+        needed = ("--kv", self.place.url) if self.place else ()
         self.server = Server(APP % module + app, *needed, *args, dev=False, **more)
 
     def __enter__(self):
-        self.server.__enter__()
+        with ExitStack() as stack:
+            if self.place:
+                stack.enter_context(self.place)
+            stack.enter_context(self.server)
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *what):
-        return self.server.__exit__(*what)
+        return self.stack.__exit__(*what)
 
     def client(self):
         return Client(self.server.connect())

