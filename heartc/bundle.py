@@ -48,7 +48,7 @@ def refuse_executable(path):
     """A ConfigError about an executable where the script was to be named."""
     with open(path, "rb") as file:
         if file.read(len(ELF)) == ELF:
-            raise ConfigError(f"{path}: is an executable; expected a Lua file (--list and --extract look into a bundle)")
+            raise ConfigError(f"{path}: is an executable; expected a Lua file (--list shows what is in a bundle)")
 
 
 # ---- Making ----------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What the one-file executable hands to its Python: where the file is, and variables that no child may see.
 
 The launcher (packaging/launcher) sets HEART_FILE, the absolute path of the file that was started; HEART_FD, a
-descriptor of that file, which may have been replaced or deleted meanwhile; HEART_LOCK, a descriptor whose lock keeps the
+descriptor of that file, whose path may lead to another one by now; HEART_LOCK, a descriptor whose lock keeps the
 unpacked files in the cache; and HEART_LD_PRELOAD, the LD_PRELOAD of the user, where it was not for our own C library.
 """
 

@@ -141,7 +141,7 @@ def test_disk_that_is_full_leaves_nothing_behind(folder, runtime, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
-        (["--prot", "80"], ["--prot: no such option; did you mean --prod?"]),
+        (["--prot", "80"], ["--prot: no such option; did you mean --port?"]),
         (["--port", "eighty"], ["--port", "eighty", "65535"]),
         (["--port"], ["--port: a value is missing"]),
         (["--watch"], ["--watch", "does not change"]),
@@ -162,7 +162,8 @@ def test_script_that_is_missing_is_told(folder, runtime, tmp_path):
 
 
 def test_executable_in_place_of_the_script_is_told(runtime, tmp_path):
-    refused(heart("bundle", runtime, "-o", tmp_path / "x", "--runtime", runtime), f"{runtime}: is an executable", "--list")
+    result = heart("bundle", runtime, "-o", tmp_path / "x", "--runtime", runtime)
+    refused(result, f"{runtime}: is an executable", "--list")
 
 
 def test_link_out_of_the_folder_is_told(folder, runtime, tmp_path):

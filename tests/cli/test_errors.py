@@ -192,6 +192,19 @@ def test_wrong_environment_names_the_variable(folder):
     assert re.fullmatch(r"PORT: '\d+x': expected a number from 0 to 65535", line)
 
 
+def printed_to(stdout, words, folder):
+    """The status and the errors of a command whose output goes to `stdout`."""
+    result = subprocess.run(
+        [*heart_command(), *words],
+        cwd=folder,
+        env=heart_environment(),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return result.returncode, result.stderr
+
+
 FULL = "heart: stdout: No space left on device\n"
 
 
@@ -200,20 +213,15 @@ FULL = "heart: stdout: No space left on device\n"
 )
 def test_output_that_cannot_be_written_is_told(folder, words):
     with open("/dev/full", "w") as full:
-        result = subprocess.run(
-            [*heart_command(), *words], cwd=folder, env=heart_environment(), stdout=full, stderr=subprocess.PIPE, text=True
-        )
-    assert (result.returncode, result.stderr) == (1, FULL)
+        assert printed_to(full, words, folder) == (1, FULL)
 
 
 def test_output_that_nobody_reads_is_no_matter(folder):
     reader, writer = os.pipe()
     os.close(reader)
-    result = subprocess.run(
-        [*heart_command(), "completion", "bash"], env=heart_environment(), stdout=writer, stderr=subprocess.PIPE, text=True
-    )
+    told = printed_to(writer, ["completion", "bash"], folder)
     os.close(writer)
-    assert (result.returncode, result.stderr) == (1, "")
+    assert told == (1, "")
 
 
 def test_working_directory_that_is_gone_is_told(tmp_path):
