@@ -3,12 +3,13 @@
 import hashlib
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import zstandard
 
 EXECUTABLE, LIBC = 1, 2
-FOOTER = struct.Struct("<8sIIQQII16s8x")  # magic, version, files, size, unpacked, index size, 0, key
+FOOTER = struct.Struct("<8sIIQQII16s8x")  # magic, version, CRC of the index, size, unpacked, index size, 0, key
 LEVEL, WINDOW_LOG = 22, 24  # the launcher needs 16 MiB for a moment
 
 
@@ -23,19 +24,18 @@ def entries(tree, program, libc):
 
 def payload(tree, program, libc):
     """Index and compressed files, and the footer behind them."""
-    index, contents, files = bytearray(), [], 0
+    index, contents = bytearray(), []
     for name, flags, content in entries(tree, program, libc):
         encoded = name.encode()
         index += struct.pack("<IBB", len(content), flags, len(encoded)) + encoded
         contents.append(content)
-        files += 1
     raw = b"".join(contents)
     parameters = zstandard.ZstdCompressionParameters.from_level(
         LEVEL, source_size=len(raw), window_log=WINDOW_LOG, write_checksum=True
     )
     body = bytes(index) + zstandard.ZstdCompressor(compression_params=parameters).compress(raw)
     key = hashlib.sha256(body).digest()[:16]
-    return body + FOOTER.pack(b"HEARTPAY", 1, files, len(body), len(raw), len(index), 0, key)
+    return body + FOOTER.pack(b"HEARTPAY", 1, zlib.crc32(index), len(body), len(raw), len(index), 0, key)
 
 
 def write(launcher, tree, program, libc, output):

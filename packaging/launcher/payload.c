@@ -1,8 +1,9 @@
 /* What follows the launcher in its file.
  *
- * Footer, 64 bytes:  "HEARTPAY" | u32 version | u32 files | u64 size | u64 unpacked | u32 index size | u32 0 | key[16] | 0
+ * Footer, 64 bytes:  "HEARTPAY" | u32 version | u32 CRC-32 of the index | u64 size | u64 unpacked | u32 index size | u32 0
+ *                    | key[16] | 0
  * Index, a file:     u32 size | u8 flags | u8 length of the name | name
- * Behind the index one zstd frame holds the content of all files, in the order of the index.
+ * Behind the index one zstd frame holds the content of all files, in the order of the index, and their checksum.
  */
 #include "launcher.h"
 
@@ -39,6 +40,18 @@ static int read_at(int fd, void *to, size_t n, uint64_t offset)
     return 0;
 }
 
+/* CRC-32 as zlib has it. */
+static uint32_t checksum(const unsigned char *p, size_t n)
+{
+    uint32_t crc = ~UINT32_C(0);
+    while (n--) {
+        crc ^= *p++;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xEDB88320) : 0);
+    }
+    return ~crc;
+}
+
 /* Our footer is the last thing in the file, or the last thing before a bundled application. */
 static int footer_read(int fd, unsigned char *footer, uint64_t *at)
 {
@@ -73,7 +86,9 @@ const char *payload_open(struct payload *p)
     p->index = malloc(p->index_size);
     if (!p->index)
         return "out of memory";
-    return read_at(p->fd, p->index, p->index_size, p->start) ? DAMAGED : NULL;
+    if (read_at(p->fd, p->index, p->index_size, p->start) || checksum(p->index, p->index_size) != number(footer + 12, 4))
+        return DAMAGED;
+    return NULL;
 }
 
 struct cursor payload_files(const struct payload *p)

@@ -74,6 +74,19 @@ def test_changed_byte_is_noticed_when_it_is_unpacked(binary, cache, tmp_path, sh
     assert entries(cache) == []
 
 
+def test_changed_byte_of_the_index_is_noticed(binary, cache, tmp_path):
+    """It may be a letter of a name."""
+    data = bytearray(binary.read_bytes())
+    at = footer(data)
+    size, _, index_size = struct.unpack_from("<QQI", data, at + 16)
+    for i in (0, 4, 5, 6, index_size // 2, index_size - 1):
+        bad = tmp_path / f"bad-{i}"
+        bad.write_bytes(data[: at - size + i] + bytes([data[at - size + i] ^ 1]) + data[at - size + i + 1 :])
+        bad.chmod(0o755)
+        result = start("version", file=bad, HEART_CACHE=cache)
+        assert (result.returncode, "damaged" in result.stderr) == (127, True), i
+
+
 def test_footer_with_a_wrong_byte_is_no_crash(binary, cache, tmp_path):
     """In every field, from the magic to the size of the index; sizes that are not used may be wrong."""
     data = bytearray(binary.read_bytes())
