@@ -239,7 +239,7 @@ static void entries_prune(const struct payload *p, int dir)
         old = openat(dir, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (old < 0)
             continue;
-        if (flock(old, LOCK_EX | LOCK_NB) == 0)
+        if (flock(old, LOCK_EX | LOCK_NB) == 0 && still_there(dir, d->d_name, old))
             entry_discard(dir, d->d_name);
         close(old);
     }

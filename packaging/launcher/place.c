@@ -107,6 +107,13 @@ static int step_into_shared(struct place *place)
     return place_open(place);
 }
 
+/* Whether anybody may rename what lies in the folder around an open directory, and so put another in its place. */
+static int anybody_may_rename(int fd)
+{
+    struct stat st;
+    return fstatat(fd, "..", &st, 0) == 0 && st.st_mode & S_IWOTH && !(st.st_mode & S_ISVTX);
+}
+
 /* What is wrong with an open directory, or NULL. */
 static const char *objection(int fd, const struct place *place, const struct stat *st)
 {
@@ -115,6 +122,8 @@ static const char *objection(int fd, const struct place *place, const struct sta
         return "belongs to somebody else";
     if (writable_by_others(st))
         return "others may write into it (expected mode 0700 or 0755)";
+    if (place->strict && anybody_may_rename(fd))
+        return "lies in a folder where anybody may rename it (expected mode 1777)";
     if (fstatvfs(fd, &fs) == 0 && fs.f_flag & ST_NOEXEC)
         return "is mounted noexec: no program can be started from it";
     return NULL;

@@ -166,6 +166,14 @@ def test_folder_of_somebody_else_in_tmp_is_not_used(root, only_root):
     assert len(entries(made.folder / "var/tmp/heart-0")) == 1
 
 
+def test_tmp_where_anybody_may_rename_is_not_used(root):
+    """What was checked there could be another folder when it is run."""
+    made = root("mkdir -p var/tmp")
+    (made.folder / "tmp").chmod(0o777)
+    assert worked(made.run("version"))
+    assert len(entries(made.folder / "var/tmp/heart-0")) == 1
+
+
 def test_folder_of_the_file_is_the_last_resort(root):
     made = root("rmdir tmp")
     assert worked(made.run("version"))
