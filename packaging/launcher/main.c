@@ -51,6 +51,7 @@ static void hide_preload(void)
 static void start_from(const struct payload *p, struct place *place, char **argv, mode_t mask)
 {
     char program[sizeof place->path + 80];
+    const char *wish = getenv("HEART_CACHE");
     int dir = place_open(place);
     int entry = dir < 0 ? -1 : entry_ready(p, place, dir);
     if (dir >= 0)
@@ -60,7 +61,7 @@ static void start_from(const struct payload *p, struct place *place, char **argv
     if (entry < 0)
         return;
     snprintf(program, sizeof program, "%s/%s-%s/" PROGRAM, place->path, p->key, p->own_libc ? "own" : "host");
-    if (place != places && getenv("HEART_CACHE"))
+    if (place != places && wish && *wish)
         dprintf(2, "heart: HEART_CACHE: %s: %s; using %s\n", places[0].path, places[0].why, place->path);
     set_number("HEART_LOCK", entry);
     set_number("HEART_FD", p->fd);

@@ -75,6 +75,12 @@ def test_home_of_another_user_is_left_alone(tmp_path, root, only_root):
     assert len(entries(made.folder / f"tmp/heart-{os.geteuid()}")) == 1
 
 
+def test_empty_heart_cache_is_none(root):
+    result = root().run("version", HEART_CACHE="", XDG_CACHE_HOME="/proc/none")
+    assert worked(result)
+    assert result.stderr == ""
+
+
 def test_no_variable_at_all(root):
     made = root()
     assert worked(made.run("version"))
