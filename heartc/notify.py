@@ -21,6 +21,7 @@ class Notifier:
     def __init__(self, address=""):
         self.address = address
         self.socket = None
+        self.lost = False  # the last message
         if address:
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self.socket.settimeout(SEND_TIMEOUT)
@@ -42,7 +43,8 @@ class Notifier:
         self.send(status_line(text))
 
     def send(self, *lines):
-        """Send one datagram. A manager that cannot be reached is told once, on stderr; the server goes on."""
+        """Send one datagram. That a manager cannot be reached is told once, on stderr; the server goes on, and the
+        next message is tried again: the manager may have been busy."""
         if self.socket is None:
             return
         try:
@@ -52,10 +54,13 @@ class Notifier:
             where = "\0" + self.address[1:] if self.address[0] == "@" else self.address
             self.socket.sendto("\n".join(lines).encode("utf-8", "surrogateescape"), where)
         except OSError as error:
-            reason = error.strerror or error
-            print(f"heart: NOTIFY_SOCKET={self.address}: cannot tell the service manager: {reason}", file=sys.stderr)
-            self.socket.close()
-            self.socket = None
+            if not self.lost:
+                reason = error.strerror or error
+                where = f"NOTIFY_SOCKET={self.address}"
+                print(f"heart: {where}: cannot tell the service manager: {reason}", file=sys.stderr)
+            self.lost = True
+        else:
+            self.lost = False
 
 
 class Watchdog:

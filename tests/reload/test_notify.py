@@ -285,6 +285,32 @@ def test_manager_that_does_not_read_holds_up_nothing(serve, tmp_path):
         server.stop()
 
 
+def test_manager_that_reads_late_is_told_the_rest(serve, tmp_path):
+    """One that is busy for a moment must get later keep-alives, or it would kill the server."""
+    name = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name)
+        manager.setblocking(False)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+            filler.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                while True:
+                    filler.sendto(b"X=1", name)
+        server = serve(APP, env={"NOTIFY_SOCKET": name, **watchdog()})
+        server.wait_log("cannot tell the service manager: timed out")
+        received = []
+
+        def kept_alive():
+            try:
+                while True:
+                    received.append(manager.recv(4096))
+            except BlockingIOError:
+                return b"WATCHDOG=1" in received
+
+        wait_until(kept_alive, "a keep-alive")
+    assert len(re.findall("cannot tell", server.logs())) == 1
+
+
 def test_socket_of_systemd_socket_activate_is_served(tmp_path, manager):
     """systemd's own tool for trying a .socket unit hands the listener over as the manager does."""
     activate = need("systemd-socket-activate", "systemd")
