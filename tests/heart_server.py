@@ -44,7 +44,17 @@ def heart_command():
 
 def heart_environment(extra=None):
     """This environment without the variables that configure Heart, plus `extra`."""
-    configured = {"PORT", "HOST", "PROD", "LOG_LEVEL", "ACCESS_LOG", "PROFILE", "DB_PATH", "DB_SYNC_WRITES", "INITIAL_POOL_SIZE"}
+    configured = {
+        "PORT",
+        "HOST",
+        "PROD",
+        "LOG_LEVEL",
+        "ACCESS_LOG",
+        "PROFILE",
+        "DB_PATH",
+        "DB_SYNC_WRITES",
+        "INITIAL_POOL_SIZE",
+    }
     env = {k: v for k, v in os.environ.items() if k not in configured}
     env["NO_COLOR"] = "1"
     return env | (extra or {})

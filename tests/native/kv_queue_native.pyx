@@ -2,9 +2,7 @@
 # cython: nonecheck=False
 """The queue and the read cache of a store behind the db thread, for Python tests that play both sides."""
 
-from libc.stdint cimport int8_t
 from libc.stdlib cimport calloc
-from libc.string cimport strlen
 
 include "core.pxd"
 include "c/linux.pxd"
@@ -130,10 +128,10 @@ cdef class Queue:
         cdef KvFound found
         cdef char[KV_INLINE] room
         cdef Span name = bytes_span(key)
-        cdef int i, known = 0, bad = 0
+        cdef int _, known = 0, bad = 0
         cdef size_t k
         with nogil:
-            for i in range(n):
+            for _ in range(n):
                 if not cache_get(&store_queue(self.store).cache, kv_hash(name), name, &found, &room[0]):
                     continue
                 known += 1
