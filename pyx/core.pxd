@@ -937,7 +937,7 @@ ctypedef struct KvMem:
     uint8_t evict
     char gap[KV_LINE]
     size_t used             # shared, atomic
-    size_t purged           # ms: when expired keys were looked for last because the store was full
+    size_t purged           # ms: when the store was full and no expired keys were found
     size_t trimmed          # `used` when memory was given back last, or more since
     uint32_t sweeping       # shared: worker 0 sweeps, or was asked to
     uint32_t evict_at       # shared: shard where eviction goes on

@@ -20,6 +20,7 @@ cdef int mem_commit(Worker *w, KvTxn *t) noexcept nogil:
     cdef KvPlan plan
     cdef int rc = commit_prepare(t)
     cdef int evictions = 0
+    plan.delta = 0
     if t.nwrites and t.writes[0].action == KV_DELETE_PREFIX:
         return mem_delete_prefix(t)
     plan.mask = commit_mask(t)
@@ -318,8 +319,7 @@ cdef void write_apply(KvStore *s, KvTxn *t, KvWrite *x, uint32_t used) noexcept 
 
 
 cdef inline void node_set_expiry(KvShard *shard, KvNode *node, uint64_t expires) noexcept nogil:
-    shard.expiring += expires != 0
-    shard.expiring -= node.expires != 0
+    word_put(&shard.expiring, shard.expiring + (expires != 0) - (node.expires != 0))
     node.expires = expires
 
 

@@ -15,7 +15,6 @@ cdef extern from *:
     #define size_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define version_next(p) __atomic_add_fetch((p), 1, __ATOMIC_RELAXED)
     #define word_next(p) __atomic_fetch_add((p), 1, __ATOMIC_RELAXED)
-    #define word_peek(p) __atomic_load_n((p), __ATOMIC_RELAXED)
     #define word_cas(p, from, to) __sync_bool_compare_and_swap((p), (from), (to))
     """
     size_t size_add(size_t *p, ptrdiff_t v) nogil
@@ -23,7 +22,6 @@ cdef extern from *:
     void size_store(size_t *p, size_t v) nogil
     uint64_t version_next(uint64_t *p) nogil
     uint32_t word_next(uint32_t *p) nogil
-    uint32_t word_peek(uint32_t *p) nogil
     bint word_cas(uint32_t *p, uint32_t from_, uint32_t to) nogil
     bint lock_cas "word_cas"(int *p, int from_, int to) nogil
 

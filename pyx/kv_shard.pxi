@@ -91,7 +91,7 @@ cdef KvSlot *shard_retable(KvShard *s, KvSlot *slots, uint32_t cap) noexcept nog
         if old[i].node != NULL:
             slot_put(slots, cap - 1, old[i].node)
     s.slots = slots
-    s.cap = cap
+    word_put(&s.cap, cap)
     s.sweep = s.clock = 0
     return old
 
@@ -173,7 +173,7 @@ cdef void shard_remove(KvShard *s, KvNode *x) noexcept nogil:
     cdef int level
     shard_unslot(s, x)
     s.n -= 1
-    s.expiring -= x.expires != 0
+    word_put(&s.expiring, s.expiring - (x.expires != 0))
     shard_before(s, node_key(x), &path[0])
     for level in range(x.height):
         if path[level] == NULL:

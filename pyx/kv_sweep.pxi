@@ -113,14 +113,14 @@ cdef bint shard_sweep(KvStore *s, KvShard *shard) noexcept nogil:
 
 
 cdef bint mem_purge(Worker *w, KvStore *s) noexcept nogil:
-    """The store is full: look through it for expired keys now, not again for a while. True: try once more."""
+    """The store is full: remove expired keys now. False: none were found, and none are looked for for a while."""
     cdef KvMem *m = s.mem
     cdef KvShard *shard
     cdef uint64_t until
     cdef uint32_t i, slots
+    cdef size_t before = size_load(&m.used)
     if mem_expiring(m) == 0 or w.now - size_load(&m.purged) < PURGE_INTERVAL:
         return False
-    size_store(&m.purged, w.now)
     until = clock_ns() + SWEEP_NS
     for i in range(KV_SHARDS):
         shard = &m.shards[i]
@@ -130,7 +130,10 @@ cdef bint mem_purge(Worker *w, KvStore *s) noexcept nogil:
             if slots <= SWEEP_SLOTS:
                 break
             slots -= SWEEP_SLOTS
-    return True
+    if size_load(&m.used) < before:
+        return True
+    size_store(&m.purged, w.now)
+    return False
 
 
 # ---- Evicting --------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from libc.string cimport strlen
 
 cdef extern from *:
     """
+    #define word_peek(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+    #define word_put(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define blob_add(p, v) __atomic_add_fetch((p), (v), __ATOMIC_ACQ_REL)
     #if defined(__x86_64__) || defined(__i386__)
     #define cpu_relax() __builtin_ia32_pause()
@@ -32,6 +34,8 @@ cdef extern from *:
     static inline void spin_unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
     """
     uint32_t blob_add(uint32_t *p, int v) nogil
+    uint32_t word_peek(uint32_t *p) nogil               # a look at what others change under a lock
+    void word_put(uint32_t *p, uint32_t v) nogil        # a change under a lock that others may look at
     void cpu_relax() nogil
     void spin_lock(uint32_t *lock) nogil
     void spin_unlock(uint32_t *lock) nogil
