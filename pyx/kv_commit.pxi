@@ -233,13 +233,16 @@ cdef int commit_supply(KvTxn *t) noexcept nogil:
 
 
 cdef int shard_enlarge(KvShard *s, uint32_t extra) noexcept nogil:
-    """Make the table larger, without the lock while it is allocated."""
-    cdef uint32_t n, cap
+    """Make the table larger if it must be, without the lock while it is allocated."""
+    cdef uint32_t cap
+    cdef bint enough
     cdef KvSlot *slots
     spin_lock(&s.guard)
-    n = s.n + extra
+    enough = shard_has_room(s, extra)
+    cap = shard_cap_for(s.n + extra)
     spin_unlock(&s.guard)
-    cap = shard_cap_for(n)
+    if enough:
+        return OK
     slots = <KvSlot *>calloc(cap, sizeof(KvSlot))
     if slots == NULL:
         return ERR_MEMORY

@@ -28,6 +28,7 @@ cdef extern from *:
 cdef enum:
     ALL_SHARDS = (1 << KV_SHARDS) - 1
     SCAN_ROOM = 65536               # bytes of keys of one page
+    COUNT_STEP = 1024               # keys that are counted under one lock
     DELETE_SLICE = 256              # keys of one step of KV_DELETE_PREFIX
     EVICT_SAMPLE = 16               # keys of which the one that was not used for longest goes
     EVICT_TRIES = 4096              # keys evicted for one commit at most
@@ -230,19 +231,38 @@ cdef int mem_scan(KvTxn *t) noexcept nogil:
 cdef int mem_count(KvTxn *t) noexcept nogil:
     """KV_COUNT: one shard after the other, so the sum is that of no single moment while others write."""
     cdef KvMem *m = t.store.mem
-    cdef Span stop = txn_text(t, t.scan.stop)
-    cdef KvNode *x
-    cdef uint64_t now = clock_ms()
     cdef uint32_t i
     t.scan.count = 0
     for i in range(KV_SHARDS):
-        spin_lock(&m.shards[i].guard)
-        x = shard_first(&m.shards[i], txn_text(t, t.scan.start))
-        while x != NULL and (stop.n == 0 or span_compare(node_key(x), stop) < 0):
-            t.scan.count += x.expires == 0 or x.expires > now
-            x = x.next[0]
-        spin_unlock(&m.shards[i].guard)
+        t.scan.count += shard_count(&m.shards[i], txn_text(t, t.scan.start), txn_text(t, t.scan.stop))
     return OK
+
+
+cdef uint64_t shard_count(KvShard *s, Span start, Span stop) noexcept nogil:
+    """Step by step, so that others wait for COUNT_STEP keys at most."""
+    cdef char at[KV_KEY_MAX + 1]
+    cdef uint64_t n = 0
+    cdef uint64_t now = clock_ms()
+    cdef uint32_t left
+    cdef KvNode *x
+    while True:
+        spin_lock(&s.guard)
+        if start.n == 0 and stop.n == 0 and s.expiring == 0:
+            n = s.n
+            x = NULL
+        else:
+            x = shard_first(s, start)
+        left = COUNT_STEP
+        while left and x != NULL and (stop.n == 0 or span_compare(node_key(x), stop) < 0):
+            n += x.expires == 0 or x.expires > now
+            x = x.next[0]
+            left -= 1
+        if left == 0 and x != NULL:     # go on with this key
+            start = Span(&at[0], x.key_n)
+            memcpy(&at[0], node_key(x).p, x.key_n)
+        spin_unlock(&s.guard)
+        if left or x == NULL:
+            return n
 
 
 # ---- The store -------------------------------------------------------------------------------------------

@@ -54,6 +54,22 @@ def test_freed_memory_goes_back_to_the_system(open_memory):
     )
 
 
+@pytest.mark.skipif(SANITIZED, reason="sanitized code is slow in its own way")
+def test_new_key_costs_about_the_same_in_a_large_store(open_memory):
+    store = open_memory("--kv-memory", "256M", workers=1)
+    small, large = store.run(
+        """local function insert(from, to)
+          local start = os.clock()
+          for i = from, to do kv.set('key:' .. i, 'x') end
+          return (os.clock() - start) / (to - from)
+        end
+        local small = insert(1, 20000)
+        insert(20001, 180000)
+        return small * 1e9, insert(180001, 200000) * 1e9"""
+    )
+    assert large < small * 5
+
+
 def test_expired_keys_are_swept_without_being_read(open_memory):
     store = open_memory("--kv-memory", "2M", workers=2)
     for _ in range(5):

@@ -190,6 +190,15 @@ def test_sweep_removes_all_that_expired_and_nothing_else():
     store.check()
 
 
+def test_count_of_more_keys_than_one_step():
+    store = Store()
+    for start in range(0, 40000, 2000):
+        store.commit(writes=[put("set", b"k%05d" % i, b"\0", expires=i % 7 == 0) for i in range(start, start + 2000)])
+    live = [i for i in range(40000) if i % 7]
+    assert store.count() == store.count(b"k", b"l") == len(live)
+    assert store.count(b"k10000", b"k30000") == sum(10000 <= i < 30000 for i in live)
+
+
 def test_delete_prefix_goes_step_by_step():
     store = Store()
     for i in range(600):
