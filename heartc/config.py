@@ -157,6 +157,13 @@ class Option:
             raise ConfigError(f"{source}: {text!r}: expected {self.kind.expected}") from None
 
 
+def read_eviction(text):
+    """What a full memory store does."""
+    if text not in EVICTIONS:
+        raise ValueError
+    return text
+
+
 def titled(*entries):
     """The options of a table in which a text is the title of the options below it."""
     options = []
@@ -173,15 +180,8 @@ STORE_URL = Kind(
     "URL", "redis://[user:password@]host[:port][/db] or redis-cluster://host1[:port],host2[:port]", read_store_url
 )
 WORKERS = Kind("auto|N", "auto or a number from 1 to 1024", read_workers, ("auto",))
-LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), read_level, LOG_LEVELS)
-def read_eviction(text):
-    """What a full memory store does."""
-    if text not in EVICTIONS:
-        raise ValueError
-    return text
-
-
 EVICTION = Kind("none|lru", "none or lru", read_eviction, EVICTIONS)
+LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), read_level, LOG_LEVELS)
 MEMORY_CACHE = Kind("SIZE", "a size such as 16M, or 0 for none", read_memory)
 PORT = Kind("N", "a number from 0 to 65535", read_number(0, 65535))
 COUNT = number(1, 1 << 30)

@@ -1,5 +1,5 @@
----The part of the K/V stores that is written in Lua, the same for memory, disk and Redis: ranges and pages, the run of a
----transaction, watchers. What is called often is native (`native`, see pyx/lua_kv_open.pxi) and taken over as it is.
+---The part of the K/V stores that is written in Lua, the same for memory, disk and Redis: ranges and pages, the run
+---of a transaction, watchers. What is called often is native (`native`, see pyx/lua_kv_open.pxi) and taken over as it is.
 ---
 ---The seam between the stores: a native function of a store that has to wait yields by itself. Only inside a
 ---transaction it comes back with `native.again` and is called once more (`patient`).
@@ -15,6 +15,10 @@ local core = require("heart.core")
 ---@class heart.kv.transaction_options
 ---@field retries? integer how often `fn` is run again after a conflict (16)
 ---@field sync? boolean false: do not wait until it is on the disk (true)
+
+---@alias heart.kv.done boolean?, integer|string|nil true and the version; false: the version there; nil: the reason
+---@alias heart.kv.fn fun(store: heart.kv.access): ...: any
+---@alias heart.kv.run fun(fn: heart.kv.fn, options?: heart.kv.transaction_options): boolean?, ...: any
 
 ---@class heart.kv.item
 ---@field key string
@@ -51,11 +55,11 @@ local core = require("heart.core")
 ---@field get fun(key: string): string|boolean|table "" when missing, a number as text, as in Heart v1
 ---@field fetch fun(key: string): heart.kv.value?, integer? value and version, nil when missing
 ---@field has fun(key: string): boolean
----@field set fun(key: string, value: heart.kv.value, options?: heart.kv.write_options): boolean?, integer|string|nil
+---@field set fun(key: string, value: heart.kv.value, options?: heart.kv.write_options): heart.kv.done
 ---@field delete fun(key: string, options?: heart.kv.write_options): boolean?, string?
----@field add fun(key: string, value: heart.kv.value, options?: heart.kv.write_options): boolean?, integer|string|nil
----@field incr fun(key: string, by?: number, init?: number, options?: heart.kv.write_options): number?, integer|string|nil
----@field cas fun(key: string, version: integer?, value: heart.kv.value?, options?: heart.kv.write_options): boolean?, integer|string|nil
+---@field add fun(key: string, value: heart.kv.value, options?: heart.kv.write_options): heart.kv.done
+---@field incr fun(key: string, by?: number, init?: number, options?: heart.kv.write_options): number?, integer|string?
+---@field cas fun(key: string, version?: integer, value?: any, options?: heart.kv.write_options): heart.kv.done
 ---@field expire fun(key: string, seconds: number?, options?: heart.kv.write_options): boolean?, string?
 ---@field ttl fun(key: string): number|false|nil seconds left, false: it does not expire, nil: no such key
 ---@field getMany fun(keys: string[]): table<string, heart.kv.value>?, string?
@@ -66,8 +70,8 @@ local core = require("heart.core")
 ---@field deletePrefix fun(prefix: string): integer?, string?
 
 ---@class heart.kv.store: heart.kv.access
----@field transaction fun(fn: fun(store: heart.kv.access): ...: any, options?: heart.kv.transaction_options): boolean?, ...: any
----@field serialTransaction fun(fn: fun(store: heart.kv.access): ...: any, options?: heart.kv.transaction_options): boolean?, ...: any
+---@field transaction heart.kv.run
+---@field serialTransaction heart.kv.run
 ---@field batch fun(writes: any[][], options?: {sync: boolean?}): boolean?, table|string, integer?
 ---@field watch fun(what: string|string[], fn: fun(event: heart.kv.event)): heart.kv.watcher
 ---@field ulid fun(): string
@@ -82,7 +86,7 @@ local WAIT_MAX = 0.05 -- seconds
 
 local floor, random, char = math.floor, math.random, string.char
 
--- ---- Arguments -----------------------------------------------------------------------------------------------------
+-- ---- Arguments ----------------------------------------------------------------------------------------------------
 
 ---@param name string
 ---@param value any
@@ -143,7 +147,7 @@ local function behind(prefix)
   return ""
 end
 
--- ---- Listing -------------------------------------------------------------------------------------------------------
+-- ---- Listing ------------------------------------------------------------------------------------------------------
 
 local LIST_OPTIONS = {
   prefix = "string",
@@ -263,7 +267,7 @@ local function add_lists(page, give, target)
   end
 end
 
--- ---- The store of a transaction --------------------------------------------------------------------------------------
+-- ---- The store of a transaction -----------------------------------------------------------------------------------
 
 local function raise(value, err, ...)
   if value == nil and err ~= nil then
@@ -326,7 +330,7 @@ local function new_access(native, methods)
   return methods
 end
 
--- ---- Transactions ----------------------------------------------------------------------------------------------------
+-- ---- Transactions -------------------------------------------------------------------------------------------------
 
 local TRANSACTION_OPTIONS = { retries = "number", sync = "boolean" }
 local NO_OPTIONS = {}
@@ -413,7 +417,7 @@ local function add_transactions(native, target)
   end
 end
 
--- ---- Watching --------------------------------------------------------------------------------------------------------
+-- ---- Watching -----------------------------------------------------------------------------------------------------
 
 local Watcher = {}
 Watcher.__index = Watcher
@@ -459,7 +463,7 @@ local function add_watch(native, target)
   end
 end
 
--- ---- A store ---------------------------------------------------------------------------------------------------------
+-- ---- A store ------------------------------------------------------------------------------------------------------
 
 ---The module of a store.
 ---@param native table its native functions

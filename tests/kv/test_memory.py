@@ -49,9 +49,8 @@ def test_freed_memory_goes_back_to_the_system(open_memory):
     full = store.server.rss()
     assert full > before + 50 * MIB
     store.run("kv.deletePrefix('') collectgarbage()")
-    wait_until(
-        lambda: store.server.rss() < before + (full - before) / 4, lambda: f"{before} {full} {store.server.rss()}"
-    )
+    wanted = before + (full - before) / 4
+    wait_until(lambda: store.server.rss() < wanted, lambda: f"{before} {full} {store.server.rss()}")
 
 
 @pytest.mark.skipif(SANITIZED, reason="sanitized code is slow in its own way")
@@ -98,7 +97,11 @@ def test_server_that_has_no_expiring_keys_sleeps(open_memory):
 
 @pytest.mark.parametrize(
     ("flag", "value", "expected"),
-    [("--kv-memory", "0", "a size"), ("--kv-eviction", "lfu", "none or lru"), ("--kv-lock-timeout", "0", "seconds")],
+    [
+        ("--kv-memory", "0", "a size"),
+        ("--kv-eviction", "lfu", "none or lru"),
+        ("--kv-lock-timeout", "0", "seconds"),
+    ],
 )
 def test_wrong_option_is_named(tmp_path, flag, value, expected):
     script = tmp_path / "main.lua"

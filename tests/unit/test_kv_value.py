@@ -47,13 +47,11 @@ def test_string_of_any_length_in_a_table_comes_back(n):
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 300, 65535, 65536])
 def test_array_and_map_of_any_size_come_back(n):
     array = lua.encode(b"(function() local t = {} for i = 1, %d do t[i] = i end return t end)()" % n)
-    assert lua.equal(
-        array, b"function(t) for i = 1, %d do if t[i] ~= i then return end end return #t == %d end" % (n, n)
-    )
+    same = b"function(t) for i = 1, %d do if t[i] ~= i then return end end return #t == %d end"
+    assert lua.equal(array, same % (n, n))
     table = lua.encode(b"(function() local t = {} for i = 1, %d do t['k' .. i] = i end return t end)()" % n)
-    assert lua.equal(
-        table, b"function(t) local n = 0 for k, v in pairs(t) do n = n + (k == 'k' .. v and 1 or 2) end return n == %d end" % n
-    )  # fmt: skip
+    all_ = b"function(t) local n = 0 for k, v in pairs(t) do n = n + (k == 'k' .. v and 1 or 2) end return n == %d end"
+    assert lua.equal(table, all_ % n)
 
 
 @pytest.mark.parametrize("code", [b"1/0", b"-1/0", b"1e300", b"5e-324", b"0.1", b"2^53 + 2", b"-2^63"])
