@@ -104,7 +104,7 @@ cdef int encode_table(KvEncoder *e, int index) noexcept nogil:
     cdef bint array
     cdef int rc
     if e.depth == KV_DEPTH_MAX:
-        return encode_refuse(e, b"a %s that is nested deeper than 128 levels or contains itself cannot be stored", index)
+        return encode_refuse(e, b"a %s nested deeper than 128 levels, or that contains itself, cannot be stored", index)
     if not lua_checkstack(e.L, 8):
         return ERR_MEMORY
     array = table_is_array(e.L, index, &pairs)

@@ -1,5 +1,5 @@
 ---The part of the K/V stores that is written in Lua, the same for memory, disk and Redis: ranges and pages, the run
----of a transaction, watchers. What is called often is native (`native`, see pyx/lua_kv_open.pxi) and taken over as it is.
+---of a transaction, watchers. What is called often is native (see pyx/lua_kv_open.pxi) and taken over as it is.
 ---
 ---The seam between the stores: a native function of a store that has to wait yields by itself. Only inside a
 ---transaction it comes back with `native.again` and is called once more (`patient`).

@@ -217,10 +217,10 @@ cdef class Store:
         Returns the conflicts."""
         cdef Worker *w = <Worker *>calloc(1, sizeof(Worker))
         cdef uint64_t seed = 88172645463325252 + thread
-        cdef int i, conflicts = 0
+        cdef int _, conflicts = 0
         w.server = &self.g
         with nogil:
-            for i in range(rounds):
+            for _ in range(rounds):
                 while transfer_one(w, self.s, &seed, accounts) != OK:
                     conflicts += 1
             txns_destroy(w)
