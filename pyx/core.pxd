@@ -7,7 +7,7 @@
 #     `noexcept nogil` and return 0 or a code of `Result`; a parser returns the HTTP status of its refusal;
 #   - one worker thread owns everything it can reach; what another thread may touch is marked "shared".
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 

@@ -5,8 +5,6 @@
 # A table with the keys 1 to n is an array, every other one a map; keys may be strings, numbers and booleans.
 # Metatables are not kept. Nesting is C recursion, bounded by KV_DEPTH_MAX.
 
-from libc.stdint cimport int8_t
-
 cdef enum:
     KV_DEPTH_MAX = 128
     KV_PATH_SIZE = 200              # bytes of the path in a message
