@@ -1,5 +1,5 @@
 """The disk store: durable writes against a plain route, commits per flush, the longest turn, cached reads, memory, and
-SQLite beside it.
+SQLite beside it. A section of run.py.
 
 Usage: python tests/bench/bench_disk.py [--rounds N] [--seconds S] [--check]
 Needs wrk and strace. The database lies in build/bench: on a disk, not in memory. Rounds of the plain route and of
@@ -30,6 +30,7 @@ TURN_MS = 2
 READ_NS = 500
 IDLE_MIB = 30
 SQLITE_COMMITS = 300
+ROUNDS, SECONDS = 5, 2
 
 
 def start(folder):
@@ -82,8 +83,8 @@ def sqlite_rate(folder):
     return rate
 
 
-def measure(rounds, seconds):
-    """All figures. Returns the Bounds."""
+def section(rounds, seconds):
+    """Measure. Returns what to say, and the Bounds."""
     folder = OUT / "disk"
     shutil.rmtree(folder, ignore_errors=True)
     with start(folder / "db") as server:
@@ -103,31 +104,34 @@ def measure(rounds, seconds):
         busy = server.memory().rss / MIB
     sqlite = sqlite_rate(folder / "sqlite")
     shutil.rmtree(folder, ignore_errors=True)
-    print(f"plain route {statistics.median(plain):,.0f}/s, durable writes {statistics.median(durable):,.0f}/s, cached")
-    print(f"reads {cached:,.0f}/s with {CONNECTIONS} connections and {WORKERS} workers; {busy:.1f} MiB RSS when busy.")
-    print(f"SQLite {sqlite3.sqlite_version}, one writer: {sqlite:,.0f} durable commits/s.\n")
-    return [
-        Bound("plain route, as a multiple of durable writes", 1 / statistics.median(shares), 1 / SHARE, "x"),
+    rates = [f"{rate:,.0f}" for rate in (statistics.median(plain), statistics.median(durable), flush, cached, sqlite)]
+    lines = [
+        f"Disk store with {CONNECTIONS} connections and {WORKERS} workers: plain route {rates[0]}/s, durable writes "
+        f"{rates[1]}/s, {rates[2]} of them for each flush, cached reads {rates[3]}/s; {busy:.1f} MiB RSS when busy. "
+        f"SQLite {sqlite3.sqlite_version}, one writer: {rates[4]} durable commits/s.",
+    ]
+    return lines, [
+        Bound("plain route / durable writes, requests/s", 1 / statistics.median(shares), 1 / SHARE),
         Bound("flushes for each acknowledged commit", 1 / flush, 1 / COMMITS_PER_FLUSH, ""),
         Bound("longest turn of a worker meanwhile", turn, TURN_MS, "ms"),
-        Bound("cached get", reads, READ_NS, "ns"),
-        Bound("idle with the store open: RSS", idle, IDLE_MIB, "MiB"),
+        Bound("disk store: a cached get", reads, READ_NS, "ns"),
+        Bound("disk store open and idle: RSS", idle, IDLE_MIB, "MiB"),
     ]
 
 
 def main(argv):
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=int, default=SECONDS)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(argv)
     try:
-        bounds = measure(options.rounds, options.seconds)
+        lines, bounds = section(options.rounds, options.seconds)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    print("\n".join(promises(bounds)))
+    print(*lines, "", *promises(bounds), sep="\n")
     return int(options.check and not all(bound.kept for bound in bounds))
 
 

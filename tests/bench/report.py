@@ -116,7 +116,7 @@ def short(results):
 
 
 def readme_write(results, kept, compared):
-    """Replace what stands between the markers of the README. `compared`: the table of memory beside others'."""
+    """Replace what stands between the markers of the README. `compared`: what is said besides."""
     text = README.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise BenchError(f"{README.name} needs the markers {BEGIN} and {END}, once each")

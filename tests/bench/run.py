@@ -11,6 +11,8 @@ import argparse
 import sys
 
 import allocations
+import bench_disk
+import bench_kv
 import binary
 import case
 import instructions
@@ -108,6 +110,15 @@ def binary_bounds():
     return [report.Bound(*promise) for promise in binary.promises(figures)], compared
 
 
+def stores_bounds():
+    """Measure the stores. Returns their Bounds and what to say about them."""
+    table, of_memory = bench_kv.section(bench_kv.ROUNDS, bench_kv.SECONDS)
+    say(table)
+    text, of_disk = bench_disk.section(bench_disk.ROUNDS, bench_disk.SECONDS)
+    say(text)
+    return of_memory + of_disk, [*table, "", *text]
+
+
 def bench(options):
     """Measure, print, write. Returns the Bounds."""
     say([report.machine()])
@@ -129,7 +140,9 @@ def bench(options):
     if "heart" in options.servers and not options.case:
         bounds += memory_bounds()
         kept, compared = binary_bounds()
-        bounds += kept
+        of_stores, text = stores_bounds()
+        bounds += kept + of_stores
+        compared += ["", *text]
     if bounds:
         say(report.promises(bounds))
     if options.write:
