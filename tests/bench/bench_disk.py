@@ -7,18 +7,19 @@ durable writes take turns; --check exits with 1 when a promise is missed.
 """
 
 import argparse
+import os
 import re
 import shutil
+import signal
 import sqlite3
 import statistics
-import subprocess
 import sys
 import time
 import urllib.request
 
 import load
 import servers
-from process import MIB, OUT, BenchError, Server, tool
+from process import MIB, OUT, STOP_SECONDS, BenchError, Server, tool
 from report import Bound, promises
 
 HERE = servers.HERE
@@ -33,9 +34,9 @@ SQLITE_COMMITS = 300
 ROUNDS, SECONDS = 5, 2
 
 
-def start(folder):
-    """Heart with the bench's application and an empty database."""
-    argv = [*servers.HEART, "serve", HERE / "disk.lua", "--workers", WORKERS, "--port", 0, "--no-access-log"]
+def start(folder, *before):
+    """Heart with the bench's application and an empty database, run by the words `before`."""
+    argv = [*before, *servers.HEART, "serve", HERE / "disk.lua", "--workers", WORKERS, "--port", 0, "--no-access-log"]
     return Server("heart-disk", [*argv, "--db", folder])
 
 
@@ -54,17 +55,17 @@ def drive(server, path, seconds):
     return load.wrk(server.url + path, connections=CONNECTIONS, seconds=seconds, threads=2).rate
 
 
-def commits_per_flush(server, seconds):
-    """Acknowledged writes for each fdatasync or fsync, counted by strace."""
-    argv = [tool("strace"), "-f", "-c", "-U", "name,calls", "-e", "trace=fdatasync,fsync", "-p", server.process.pid]
-    tracer = subprocess.Popen([str(w) for w in argv], stderr=subprocess.PIPE, text=True)
-    time.sleep(1)
-    seen = load.wrk(server.url + "/set", connections=CONNECTIONS, seconds=seconds, threads=2)
-    tracer.send_signal(2)
-    summary = tracer.communicate(timeout=30)[1]
-    flushes = sum(int(n) for n in re.findall(r"f(?:data)?sync\s+(\d+)", summary))
+def commits_per_flush(folder, seconds):
+    """Acknowledged writes for each fdatasync or fsync, counted by strace, which holds up these calls and no others."""
+    summary = OUT / "flushes.txt"
+    tracer = [tool("strace"), "-f", "--seccomp-bpf", "-c", "-U", "name,calls", "-e", "trace=fdatasync,fsync"]
+    with start(folder, *tracer, "-o", summary) as server:
+        seen = load.wrk(server.url + "/set", connections=CONNECTIONS, seconds=seconds, threads=2)
+        os.kill(server.pids()[1], signal.SIGTERM)
+        server.process.wait(STOP_SECONDS)
+    flushes = sum(int(n) for n in re.findall(r"f(?:data)?sync\s+(\d+)", summary.read_text()))
     if not flushes:
-        raise BenchError(f"strace has seen no flush:\n{summary}")
+        raise BenchError(f"strace has seen no flush:\n{summary.read_text()}")
     return seen.requests / flushes
 
 
@@ -100,8 +101,8 @@ def section(rounds, seconds):
             shares.append(durable[-1] / plain[-1])
         turn = turn_reset(server)
         cached = drive(server, "/get", seconds)
-        flush = commits_per_flush(server, seconds)
         busy = server.memory().rss / MIB
+    flush = commits_per_flush(folder / "traced", seconds)
     sqlite = sqlite_rate(folder / "sqlite")
     shutil.rmtree(folder, ignore_errors=True)
     rates = [f"{rate:,.0f}" for rate in (statistics.median(plain), statistics.median(durable), flush, cached, sqlite)]
