@@ -18,7 +18,7 @@ FLUSH_INTERVAL = 0.1  # seconds after which a write that nobody waited for is fl
 # On a disk that flushes in a fraction of a millisecond, groups would be small and the thread would do little but flush:
 # while many write, it lets them gather. A single writer is never held up.
 GATHER_FROM = 8  # commits of the group before
-GATHER = 0.0003  # seconds
+GATHER = 0.0008  # seconds
 SWEEP_INTERVAL = 1.0  # seconds between looks for expired keys
 SWEEP_PAUSE = 0.02  # the same while there are more of them than one step removes
 SWEEP_STEP = 200  # keys

@@ -626,7 +626,8 @@ ctypedef struct Counters:
     uint64_t connections
     uint64_t refused        # requests answered with 4xx or 5xx by the engine itself
     uint64_t errors         # handlers that failed
-    uint64_t longest_turn   # ns of the loop's longest turn since it was asked for
+    uint64_t longest_turn   # ns of the loop's longest turn since it was asked for; what others computed is in it
+    uint64_t longest_work   # ns of the most processor time that one of these turns used
 
 ctypedef struct Worker:
     int id
@@ -634,6 +635,7 @@ ctypedef struct Worker:
     int epfd
     Watch wake              # eventfd: commands or posts wait
     Post *inbox             # shared: posts, the newest first
+    Post *posts             # taken from the inbox, the oldest first: they run in this turn and the next ones
     uint64_t now            # ms, monotonic, of this turn of the loop
     uint64_t now_ns         # the same in ns
     Wheel wheel
@@ -675,6 +677,8 @@ ctypedef struct Worker:
     uint8_t ended
     uint8_t replacing       # `fresh` goes into service by itself
     uint32_t generations
+    uint8_t measuring       # turns are measured: somebody has asked for the longest
+    uint64_t work_ns        # processor time of this thread when the turn began, if they are
     int command             # Command; shared
     int phase               # Phase; shared
     int asked               # for a sign of life, how often; shared

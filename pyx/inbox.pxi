@@ -19,6 +19,10 @@ cdef extern from *:
     void *inbox_take(void *inbox) nogil
 
 
+cdef enum:
+    POSTS_A_TURN = 32
+
+
 # ---- Posts -----------------------------------------------------------------------------------------------
 
 cdef void worker_post(Worker *to, Post *p) noexcept nogil:
@@ -32,20 +36,34 @@ cdef void worker_post(Worker *to, Post *p) noexcept nogil:
         eventfd_signal(to.wake.fd)
 
 
+cdef inline bint inbox_waits(Worker *w) noexcept nogil:
+    """Whether there is something to run."""
+    return w.posts != NULL or inbox_head(&w.inbox) != NULL
+
+
 cdef void inbox_run(Worker *w) noexcept nogil:
-    """Run what has arrived. What arrives meanwhile signals again and waits for the next turn."""
-    cdef Post *p = <Post *>inbox_take(&w.inbox)
+    """Run what has arrived, at most POSTS_A_TURN: a group of answers must not hold up everything else."""
+    cdef Post *p
+    cdef int left = POSTS_A_TURN
+    if w.posts == NULL:
+        w.posts = inbox_sorted(<Post *>inbox_take(&w.inbox))
+    while w.posts != NULL and left:
+        p = w.posts
+        w.posts = p.next
+        left -= 1
+        p.on_post(w, p)
+
+
+cdef Post *inbox_sorted(Post *p) noexcept nogil:
+    """The same posts, the oldest first."""
     cdef Post *ready = NULL
     cdef Post *next_
-    while p != NULL:                    # oldest first
+    while p != NULL:
         next_ = p.next
         p.next = ready
         ready = p
         p = next_
-    while ready != NULL:
-        p = ready
-        ready = p.next
-        p.on_post(w, p)
+    return ready
 
 
 # ---- Ops: a coroutine that waits for a post ----------------------------------------------------------------

@@ -82,10 +82,13 @@ cdef void worker_close(Worker *w) noexcept nogil:
 cdef void worker_turn(Worker *w, epoll_event *events) noexcept nogil:
     """One turn of the loop: wait, hand out what happened, then what was put off to the end of the turn."""
     cdef int timeout = 0
-    worker_measure(w)
-    if w.turn == NULL and w.dirty == NULL:
+    if unlikely(w.measuring):
+        turn_measure(w)
+    if w.turn == NULL and w.dirty == NULL and w.posts == NULL:
         timeout = wheel_timeout(&w.wheel, w.now)
     poller_wait(w, events, timeout)
+    if unlikely(inbox_waits(w)):
+        inbox_run(w)
     wheel_advance(w, w.now)
     if unlikely(w.turn != NULL):
         coros_settle(w)
@@ -100,11 +103,14 @@ cdef void worker_turn(Worker *w, epoll_event *events) noexcept nogil:
         worker_check_drained(w)
 
 
-cdef inline void worker_measure(Worker *w) noexcept nogil:
+cdef void turn_measure(Worker *w) noexcept nogil:
     """How long the turn took that ends here: nothing that runs on a worker may block it."""
     cdef uint64_t took = clock_ns() - w.now_ns
-    if unlikely(took > w.count.longest_turn):
+    cdef uint64_t worked = clock_work_ns() - w.work_ns
+    if took > w.count.longest_turn:
         w.count.longest_turn = took
+    if worked > w.count.longest_work:
+        w.count.longest_work = worked
 
 
 # ---- Talking to the main thread --------------------------------------------------------------------------

@@ -40,5 +40,5 @@ app.get("/reads", function()
 end)
 
 app.get("/turn", function()
-  return tostring(core.longest_turn())
+  return ("%f %f"):format(core.longest_turn())
 end)

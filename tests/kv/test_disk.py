@@ -35,9 +35,6 @@ APP = """
     app.get("/plain", function()
       return "ok"
     end)
-    app.get("/turn", function()
-      return tostring(require("heart.core").longest_turn())
-    end)
 """
 
 
