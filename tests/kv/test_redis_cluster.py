@@ -152,6 +152,13 @@ def test_lost_node_fails_only_its_keys_without_replicas(monkeypatch):
         store.close()
 
 
+def is_replicated(master):
+    """Whether a replica has acknowledged all that was written. WAIT would wait for its own connection's writes only."""
+    info = master.client().info("replication")
+    replica = info.get("slave0", {})
+    return replica.get("state") == "online" and replica["offset"] >= info["master_repl_offset"]
+
+
 @pytest.mark.timeout(180)
 def test_lost_master_is_replaced_by_its_replica():
     """Every commit that was acknowledged and replicated is there, none was made twice."""
@@ -170,7 +177,7 @@ def test_lost_master_is_replaced_by_its_replica():
 
         assert count() and count()
         lost = cluster.server_of(slot(store, keys[0]))
-        lost.client().execute_command("WAIT", 1, 1000)
+        wait_until(lambda: is_replicated(lost), "the replica has all commits")
         lost.kill()
         started = time.monotonic()
         wait_until(count, "all keys can be written again", timeout=60)
