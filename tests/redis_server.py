@@ -101,6 +101,11 @@ class RedisServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def is_following(replica):
+    """Whether a replica's connection to its master is up. It is a master itself at first."""
+    return replica.client().info("replication").get("master_link_status") == "up"
+
+
 class RedisCluster:
     """Three masters, each with `replicas` replicas, as a context manager."""
 
@@ -142,7 +147,7 @@ class RedisCluster:
         for server in self.servers:
             wait_until(lambda s=server: cluster_info(s)["cluster_state"] == "ok", "the cluster is ready")
         for server in replicas:
-            wait_until(lambda s=server: s.client().info("replication")["master_link_status"] == "up", "replicas follow")
+            wait_until(lambda s=server: is_following(s), "replicas follow")
 
     def knows(self, server):
         return int(cluster_info(server)["cluster_known_nodes"])

@@ -130,7 +130,7 @@ def test_slots_that_move_while_clients_write_lose_nothing(cluster, store):
 
 
 def test_lost_node_fails_only_its_keys_without_replicas(monkeypatch):
-    monkeypatch.setattr(kv_redis_nodes, "PATIENCE", 0.5)
+    monkeypatch.setattr(kv_redis_nodes, "PATIENCE", 1)
     with RedisCluster(replicas=0, cluster_require_full_coverage="no") as cluster:
         store = RedisStore(cluster.url)
         keys = [b"k%d" % i for i in range(60)]
@@ -144,7 +144,7 @@ def test_lost_node_fails_only_its_keys_without_replicas(monkeypatch):
             results = store.commit([write((SET, key, b"\0w")) for key in keys])
             assert time.monotonic() - before < 3
             assert {key for key, r in zip(keys, results, strict=True) if r[0] != OK} == theirs
-        assert time.monotonic() - before < 0.3, "a lost node does not hold up the others again"
+        assert time.monotonic() - before < 0.7, "a lost node does not hold up the others again"
         reason = next(r[2] for r in results if r[0] != OK)
         assert f"127.0.0.1:{lost.port}" in reason or "CLUSTERDOWN" in reason.upper() or "not served" in reason
         with pytest.raises(HeartError):
