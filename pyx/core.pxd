@@ -294,7 +294,7 @@ ctypedef struct Watch:
     int fd
     uint32_t interest       # EPOLL* events asked for
 
-# A message to a worker: pushed by any thread onto Worker.inbox (worker_post), run there in order on its next turn.
+# A message to a worker: pushed by any thread onto Worker.inbox (worker_post), run there in order on its next turns.
 # It is the first member of what it tells about; the sender does not touch it again.
 ctypedef struct Post:
     Post *next

@@ -1,5 +1,6 @@
 # The inbox: how another thread reaches a worker, and how a coroutine waits for it. A Post is pushed without a lock; the
-# worker is woken (one eventfd write) only if its inbox was empty, and runs all posts in the order of their arrival.
+# worker is woken (one eventfd write) only if its inbox was empty, and runs the posts in the order of their
+# arrival, a bounded number in each turn.
 # Invariants:
 #   - a Post is in at most one inbox, and its sender does not touch it after worker_post;
 #   - an Op that has begun ends by exactly one post, or by a `cancel` that says True;
@@ -26,7 +27,7 @@ cdef enum:
 # ---- Posts -----------------------------------------------------------------------------------------------
 
 cdef void worker_post(Worker *to, Post *p) noexcept nogil:
-    """Have p.on_post(to, p) called on the worker's next turn. From any thread, the worker's own included."""
+    """Have p.on_post(to, p) called on one of the worker's next turns. From any thread, the worker's own included."""
     cdef void *head = inbox_head(&to.inbox)
     while True:
         p.next = <Post *>head
