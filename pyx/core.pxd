@@ -300,16 +300,24 @@ ctypedef struct Post:
     Post *next
     void (*on_post)(Worker *w, Post *p) noexcept nogil
 
-# What a coroutine waits for with WAIT_POST: work that ends by a Post to the coroutine's worker. It holds the coroutine
-# and the coroutine holds it; whichever ends first clears the other's pointer. All functions run on that worker.
+# What a coroutine waits for with WAIT_POST: a post from elsewhere, or something on its own worker. It holds the coroutine
+# and the coroutine holds it; whichever ends first clears the other's pointer. All functions run on that worker. Once
+# begun it ends by exactly one of
+#   worker_post     from another thread, unless `cancel` has said True
+#   op_done         from the worker's loop: the coroutine goes on at once
+#   op_ready        from wherever on the worker: it goes on at the end of this turn
+#   its deadline    if `cancel` says True; then `timed_out` is set
 ctypedef struct Op:
     Post post               # on_post = op_on_post
     Coro *coro              # that waits; NULL: it is gone, nobody wants the answer
-    uint8_t begun           # `begin` was called and the post has not come
+    uint8_t begun           # `begin` was called and it has not ended
+    uint8_t ready           # it has ended by op_ready, and the coroutine goes on at the end of this turn
+    uint8_t timed_out       # it has ended by its deadline
+    uint8_t for_client      # it is given up when the client of the coroutine's request leaves
     void (*begin)(Worker *w, Op *op) noexcept nogil
-    #                       the coroutine has really yielded: hand the work over. May post at once
+    #                       the coroutine has really yielded: hand the work over. May post or call op_ready at once
     int (*finish)(Coro *co, Op *op) noexcept nogil
-    #                       the answer is here: push on co.L what the waiting C function returns. May free the op
+    #                       it has ended: push on co.L what the waiting C function returns. May free the op
     bint (*cancel)(Worker *w, Op *op) noexcept nogil
     #                       leave the queue that it waits in. False: too late, the post is on its way. NULL: can not
     void (*drop)(Worker *w, Op *op) noexcept nogil
@@ -532,7 +540,7 @@ ctypedef struct Coro:
     Coro *next              # State.idle or State.suspended
     Coro *prev
     Coro *turn              # Worker.turn
-    uint64_t wake_at        # WAIT_TIMER: ms
+    uint64_t wake_at        # WAIT_TIMER, WAIT_POST: ms; the latter 0: no deadline
     Op *op                  # WAIT_POST
     KvTxn *txns             # open transactions, the innermost first; they are rolled back with it
     uint32_t waits          # how often it has yielded

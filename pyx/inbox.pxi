@@ -3,7 +3,7 @@
 # arrival, a bounded number in each turn.
 # Invariants:
 #   - a Post is in at most one inbox, and its sender does not touch it after worker_post;
-#   - an Op that has begun ends by exactly one post, or by a `cancel` that says True;
+#   - an Op that has begun ends in exactly one of the ways that core.pxd lists;
 #   - posts to a worker that has ended are never run: their memory goes with the process.
 # Not for commands of the main thread (Worker.command), which may be given before the worker has started.
 
@@ -67,53 +67,89 @@ cdef Post *inbox_sorted(Post *p) noexcept nogil:
     return ready
 
 
-# ---- Ops: a coroutine that waits for a post ----------------------------------------------------------------
+# ---- Ops: what a coroutine waits for ------------------------------------------------------------------------
 
 cdef void op_init(Op *op) noexcept nogil:
     """All but the functions of the op's kind."""
     op.post.on_post = op_on_post
     op.coro = NULL
-    op.begun = 0
+    op.begun = op.ready = op.timed_out = op.for_client = 0
 
 
 cdef void op_on_post(Worker *w, Post *p) noexcept nogil:
-    """The work has ended: the coroutine goes on with its results."""
-    cdef Op *op = <Op *>p
+    op_done(w, <Op *>p)
+
+
+cdef void op_done(Worker *w, Op *op) noexcept nogil:
+    """It has ended: the coroutine goes on with its results. From the loop only, never from inside Lua or `begin`."""
     cdef Coro *co = op.coro
     op.begun = 0
+    op.ready = 0
     if co == NULL:
         op.drop(w, op)
         return
-    op.coro = NULL
-    co.op = NULL
+    op_detach(w, co)
     coro_wake(w, co, op.finish(co, op))
+
+
+cdef void op_ready(Worker *w, Op *op) noexcept nogil:
+    """It has ended: the coroutine goes on at the end of this turn. From anywhere on the worker, once it has begun."""
+    op.begun = 0
+    if op.coro == NULL:
+        op.drop(w, op)
+        return
+    op.ready = 1
+    coro_queue(w, op.coro)
 
 
 cdef void op_attach(Worker *w, Coro *co, Op *op) noexcept nogil:
     """The coroutine is about to yield for this op. One whose yield failed before is dropped."""
     if co.op != NULL:
         op_forget(w, co)
+    op.timed_out = 0
     co.op = op
     op.coro = co
+
+
+cdef void op_detach(Worker *w, Coro *co) noexcept nogil:
+    """They do not know each other any more."""
+    timer_cancel(&w.wheel, &co.timer)
+    co.op.coro = NULL
+    co.op = NULL
 
 
 cdef void op_forget(Worker *w, Coro *co) noexcept nogil:
     """The coroutine goes away, or does something else: nobody waits for its op any more."""
     cdef Op *op = co.op
-    co.op = NULL
-    op.coro = NULL
-    if not op.begun or (op.cancel != NULL and op.cancel(w, op)):
-        op.begun = 0
+    op_detach(w, co)
+    if not op.begun or op_cancel(w, op):
+        op.ready = 0
         op.drop(w, op)
+
+
+cdef bint op_cancel(Worker *w, Op *op) noexcept nogil:
+    """Whether the op was taken back: then it has ended."""
+    if op.cancel == NULL or not op.cancel(w, op):
+        return False
+    op.begun = 0
+    return True
+
+
+cdef void op_expire(Worker *w, Op *op) noexcept nogil:
+    """Its deadline has passed. What has ended already, or can not be taken back, goes on as if there were none."""
+    cdef Coro *co = op.coro
+    if not op.begun or not op_cancel(w, op):
+        return
+    op.timed_out = 1
+    op_detach(w, co)
+    coro_wake(w, co, op.finish(co, op))
 
 
 cdef void op_client_gone(Worker *w, Coro *co) noexcept nogil:
     """The client left. What only waits for its turn gives it up and gets nil, "closed"; other work goes on."""
     cdef Op *op = co.op
-    if op == NULL or not op.begun or op.cancel == NULL or not op.cancel(w, op):
+    if op == NULL or not op.for_client or not op.begun or not op_cancel(w, op):
         return
-    op.begun = 0
-    op.coro = NULL
-    co.op = NULL
+    op_detach(w, co)
     co.gone = 1
     coro_queue(w, co)

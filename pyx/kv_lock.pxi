@@ -41,6 +41,7 @@ cdef int lock_take(Worker *w, KvTxn *t) noexcept nogil:
             cpu_relax()
     t.op.begin = lock_begin
     t.op.cancel = lock_cancel
+    t.op.for_client = 1
     timer_init(&t.lock_timer, lock_on_timer)
     return PENDING
 

@@ -89,6 +89,7 @@ cdef KvWatcher *watcher_new(Worker *w, State *state, KvStore *s) noexcept nogil:
     op_init(&x.op)
     x.op.begin = watcher_begin
     x.op.cancel = watcher_cancel
+    x.op.for_client = 1
     x.op.drop = watcher_drop
     x.store = s
     x.worker = w

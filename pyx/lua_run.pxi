@@ -195,13 +195,19 @@ cdef int l_wait(lua_State *L, uint8_t wait) noexcept nogil:
 
 
 cdef int l_wait_op(lua_State *L, Op *op) noexcept nogil:
-    """As l_wait, for a post: op.begin is called when the coroutine has yielded, op.finish gives the results."""
+    """As l_wait, for an op: op.begin is called when the coroutine has yielded, op.finish gives the results."""
+    return l_wait_op_until(L, op, 0)
+
+
+cdef int l_wait_op_until(lua_State *L, Op *op, uint64_t deadline) noexcept nogil:
+    """The same, at most until `deadline` (ms of the worker's clock; 0: as long as it takes)."""
     cdef Worker *w = worker_self()
     cdef Coro *co = w.running
     if co == NULL:
         op.drop(w, op)
     else:
         op_attach(w, co, op)
+        co.wake_at = deadline
     return l_wait(L, WAIT_POST)
 
 
@@ -223,6 +229,8 @@ cdef void coro_suspend(Worker *w, Coro *co) noexcept nogil:
     elif co.wait == WAIT_TURN:
         coro_queue(w, co)
     elif co.wait == WAIT_POST:
+        if co.wake_at:
+            timer_set(&w.wheel, &co.timer, co.wake_at)
         co.op.begun = 1
         co.op.begin(w, co.op)
 
@@ -271,7 +279,9 @@ cdef void coros_settle(Worker *w) noexcept nogil:
         co = ready
         ready = co.turn
         co.queued = 0
-        if co.gone:
+        if co.op != NULL and co.op.ready:
+            op_done(w, co.op)
+        elif co.gone:
             co.gone = 0
             lua_pushnil(co.L)
             lua_pushlstring(co.L, b"closed", 6)
@@ -293,7 +303,11 @@ cdef void coro_wake(Worker *w, Coro *co, int nargs) noexcept nogil:
 
 
 cdef void coro_on_timer(Worker *w, Timer *t) noexcept nogil:
-    coro_wake(w, <Coro *>t, 0)
+    cdef Coro *co = <Coro *>t
+    if co.op != NULL:
+        op_expire(w, co.op)
+    else:
+        coro_wake(w, co, 0)
 
 
 cdef void lua_give_body(Worker *w, Req *r, Span part) noexcept nogil:
