@@ -50,9 +50,12 @@ def data_path(name):
 
 
 def package_path(script, stdlib):
-    """package.path: the script's folder, its LuaRocks tree, Heart's modules, the system's."""
+    """package.path: the script's folder, Heart's own versions of other hosts' modules, the LuaRocks tree of the script,
+    Heart's modules, the system's. A tree may well have the original of such a module, which would block the worker
+    (LuaSocket) or fail (lua-resty-core)."""
     folder = script_folder(script)
-    roots = [folder, os.path.join(folder, "lua_modules/share/lua/5.1"), stdlib, *SHARE]
+    rocks = os.path.join(folder, "lua_modules/share/lua/5.1")
+    roots = [folder, os.path.join(stdlib, "compat"), rocks, stdlib, *SHARE]
     return ";".join(f"{root}/?.lua;{root}/?/init.lua" for root in roots)
 
 
