@@ -12,7 +12,7 @@ import re
 import select
 import sys
 
-from . import __version__, _core, config, lualib, luasource, routes
+from . import __version__, _core, config, lualib, luasource, routes, tls
 from .errors import nearest
 
 LOADED = ("loaded", "failed")
@@ -103,6 +103,8 @@ def load(settings):
     try:
         while engine.phase(0) not in LOADED:
             poll.poll()
+            os.read(engine.notify_fd(), 8)
+            tls.look(engine)
     except KeyboardInterrupt:  # the worker uses the engine, which must not be freed before the process ends
         os._exit(130)
     return engine

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from . import __version__, lualib, notify, sockets
+from . import __version__, lualib, notify, sockets, tls
 from .errors import HeartError
 
 RELOAD_ANSWER = 5.0  # seconds for a worker to load the new code
@@ -117,6 +117,7 @@ class Supervisor:
         if self.watchdog is not None:
             self.watchdog.look()
         self.look_for_store()
+        tls.look(self.engine)
 
     @staticmethod
     def empty(fd):

@@ -291,6 +291,23 @@ cdef class Engine:
         """Nothing that the cache knows can be trusted."""
         cache_clear(&store_queue(self.server.kv_disk).cache)
 
+    # ---- TLS (heartc/tls.py)
+
+    def tls_wanted(self):
+        """Whether workers wait for TLS contexts."""
+        return inbox_head(&self.server.tls_asks) != NULL
+
+    def tls_answer(self, table):
+        """Make the contexts that are waited for; `table` is that of heartc._tls."""
+        cdef const TlsApi *api = tls_api_gil(table)
+        with nogil:
+            tls_answer(&self.server, api, NULL)
+
+    def tls_refuse(self, str why not None):
+        """Tell those who wait that there is no TLS."""
+        cdef bytes text = why.encode("utf-8", "replace")
+        tls_answer(&self.server, NULL, text)
+
     def stop_logs(self, int timeout_ms):
         """Write what is left in the rings; give up after the time if the descriptor is stuck. The workers that are
         still running must not outlive this call for long: their lines are lost."""
