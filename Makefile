@@ -49,7 +49,7 @@ format: $(VENV)/stamp-tests build/stylua/stamp
 	node tests/tools/stylua.mjs $(LUA)
 
 asan: $(VENV)/stamp-core build/asan/stamp
-	$(asan_env) $(BIN)/pytest -n 2 --dist loadfile --ignore tests/http/test_allocations.py tests/http tests/kv $(ARGS)
+	$(asan_env) $(BIN)/pytest -n 2 --dist loadfile --ignore tests/http/test_allocations.py tests/http tests/kv tests/client $(ARGS)
 
 fuzz: $(VENV)/stamp-tests
 	$(call need,clang,clang)
@@ -93,6 +93,8 @@ $(VENV)/stamp-venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	@test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
 	  || { echo "make: Python.h is missing: apt-get install python3-dev" >&2; exit 1; }
+	@echo '#include <zlib.h>' | gcc -E -o /dev/null - 2>/dev/null \
+	  || { echo "make: zlib.h is missing: apt-get install zlib1g-dev" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 	  || { echo "make: venv is missing: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

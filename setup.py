@@ -32,6 +32,7 @@ core = Extension(
     "heartc._core",
     ["pyx/core.pyx"],
     include_dirs=["pyx"],
+    libraries=["z"],
     depends=[os.path.join(folder, name) for folder, _, names in os.walk("pyx") for name in names],
     extra_compile_args=compile_args + quiet,
     extra_link_args=link_args,
