@@ -92,7 +92,7 @@ cdef void conn_finish(Worker *w, Conn *c) noexcept nogil:
     c.flags |= CONN_DRAINING
     c.flags &= ~<uint32_t>CONN_PAUSED
     c.spill.n = 0
-    io_shutdown(c)
+    io_shutdown(c.watch.fd, c.tls)
     timer_set(&w.wheel, &c.timer, w.now + w.server.limits.linger_timeout)
     poller_modify(w, &c.watch, EPOLLIN)
 
@@ -101,7 +101,7 @@ cdef void conn_drain(Worker *w, Conn *c) noexcept nogil:
     cdef ptrdiff_t n
     cdef int i
     for i in range(DRAIN_CHUNKS):
-        n = io_read(c, w.scratch, w.scratch_size)
+        n = io_read(c.watch.fd, c.tls, w.scratch, w.scratch_size)
         if n == PENDING:
             return
         if n <= 0:
@@ -138,7 +138,7 @@ cdef void conn_read(Worker *w, Conn *c) noexcept nogil:
     cdef ptrdiff_t n
     if unlikely(kept):
         memcpy(w.scratch, c.spill.p, kept)
-    n = io_read(c, w.scratch + kept, w.scratch_size - kept)
+    n = io_read(c.watch.fd, c.tls, w.scratch + kept, w.scratch_size - kept)
     if n > 0:
         if unlikely(kept):
             buf_free(&c.spill)
@@ -215,14 +215,14 @@ cdef void conn_flush(Worker *w, Conn *c) noexcept nogil:
     if likely(c.out.n == 0):
         if w.out.n == 0:
             return
-        n = io_write(c, w.out.p, w.out.n)
+        n = io_write(c.watch.fd, c.tls, w.out.p, w.out.n)
         if likely(n == <ptrdiff_t>w.out.n):
             w.out.n = 0
             return
         conn_keep_rest(w, c, w.out.p, w.out.n, n)
         w.out.n = 0
         return
-    n = io_write(c, c.out.p + c.out_at, c.out.n - c.out_at)
+    n = io_write(c.watch.fd, c.tls, c.out.p + c.out_at, c.out.n - c.out_at)
     if n > 0:
         c.out_at += <uint32_t>n
         c.progress += <uint32_t>n
@@ -304,7 +304,7 @@ cdef int conn_write_direct(Worker *w, Conn *c, const char *p, size_t n) noexcept
     cdef size_t head = w.out.n
     parts[0] = buf_span(&w.out)
     parts[1] = Span(p, n)
-    sent = io_writev(c, parts, 2)
+    sent = io_writev(c.watch.fd, c.tls, parts, 2)
     w.out.n = 0
     if sent == <ptrdiff_t>(head + n):
         return OK

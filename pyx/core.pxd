@@ -288,6 +288,7 @@ ctypedef struct KvStore
 ctypedef struct KvTxn
 ctypedef struct KvNode
 ctypedef struct KvWatcher
+ctypedef struct Sock
 ctypedef struct TlsApi
 ctypedef struct TlsContext
 ctypedef struct TlsSession
@@ -350,16 +351,6 @@ ctypedef struct Wheel:
     uint64_t used[WHEEL_LEVELS]
     Timer *slots[WHEEL_LEVELS * WHEEL_SLOTS]
 
-# The operations of a connection that is not a plain socket. NULL in Conn.tls means plain.
-# read and write return bytes, 0 at the end of the stream, PENDING (and set the wanted interest) or ERR_CLOSED.
-ctypedef struct Transport:
-    ptrdiff_t (*read)(Conn *c, char *p, size_t n) noexcept nogil
-    ptrdiff_t (*write)(Conn *c, const char *p, size_t n) noexcept nogil
-    ptrdiff_t (*writev)(Conn *c, const Span *spans, int n) noexcept nogil
-    ptrdiff_t (*sendfile)(Conn *c, int fd, int64_t *offset, size_t n) noexcept nogil
-    size_t (*pending)(Conn *c) noexcept nogil
-    void (*shutdown)(Conn *c) noexcept nogil
-
 # A protocol that owns connections. It is given the bytes already read, so that one can take over from another.
 # on_data    every byte is consumed, or kept with conn_spill; may be called with what was kept
 # on_writable the output that had to wait is gone
@@ -402,7 +393,7 @@ cdef enum ConnFlag:
 ctypedef struct Conn:
     Watch watch
     const Proto *proto
-    Transport *tls
+    TlsSession *tls         # NULL: the bytes are not encrypted
     Req *req                # the request in progress, NULL between requests
     uint32_t served         # requests
     uint16_t flags          # ConnFlag
@@ -504,6 +495,72 @@ ctypedef struct Req:
     Param params[PARAMS_MAX]
 
 
+# ---- Sockets of the application (sock.pxi, lua_socket.pxi) ---------------------------------------------------
+
+# What a coroutine that reads waits for.
+cdef enum SockRead:
+    READ_ANY                # whatever comes, at most `want` bytes
+    READ_COUNT              # `want` bytes
+    READ_LINE               # up to LF
+    READ_ALL                # up to the end of the stream
+    READ_UNTIL              # up to Sock.delimiter, in pieces of at most `want` bytes if that is not 0
+
+cdef enum SockFlag:
+    SOCK_WATCHED = 1        # the poller knows it
+    SOCK_EOF = 2            # the peer sends no more
+    SOCK_BROKEN = 4         # no byte moves any more: Sock.error
+    SOCK_ENDED = 8          # nothing more is sent from here
+    SOCK_PIPE = 16          # read(2) and write(2) in place of recv(2) and send(2)
+    SOCK_CONNECTING = 32
+    SOCK_FRESH = 1024       # connected, and Lua has not seen it yet
+    SOCK_DEAD = 64          # closed; the memory is freed at the end of a turn
+    SOCK_FREED = 128        # in Worker.socks_dead
+    SOCK_SCRATCH = 256      # the unread input is in the worker's scratch buffer, for as long as an event is handled
+    SOCK_AFTER_UNTIL = 512  # the last piece before the delimiter was given
+
+# What a socket's userdata holds.
+ctypedef struct SockBox:
+    Sock *sock              # NULL: closed, or given away
+
+# A descriptor that coroutines read and write. It belongs to a State, and is closed with it at the latest. Coroutines
+# wait by the two ops: one may read while another writes.
+ctypedef struct Sock:
+    Watch watch
+    State *state
+    SockBox *box            # NULL: no Lua code can reach it; then it lives as long as a coroutine waits
+    Sock *next              # State.socks
+    Sock *prev
+    Sock *after             # Worker.socks_dead
+    TlsSession *tls         # NULL: the bytes are not encrypted
+    uint32_t flags          # SockFlag
+    int error               # errno
+    Op reading
+    Op writing              # also the connect
+    uint32_t read_events    # what the reader waits for, EPOLLIN but for TLS
+    uint32_t write_events
+    # input
+    uint8_t read            # SockRead
+    uint8_t inclusive       # READ_UNTIL: the delimiter is part of the result
+    int prefix              # reference of a string that the result begins with
+    Buf delimiter           # of the last READ_UNTIL
+    size_t want
+    size_t scanned          # unread bytes that need not be looked at again
+    size_t found            # result: bytes to give
+    size_t skip             # ... and bytes that are used up, what is given included
+    Span unread             # input that nobody has taken: in `input` or (SOCK_SCRATCH) in the scratch buffer
+    Buf input
+    # output
+    Span rest               # what the socket has not taken yet: in `output`, or in the string `output_ref`
+    Buf output
+    int output_ref
+    size_t sent             # bytes of this send that the socket has taken
+    # times in ms; -1: none
+    int64_t connect_timeout
+    int64_t send_timeout
+    int64_t receive_timeout
+    uint64_t deadline       # of the worker's clock, for all operations; 0: none
+
+
 # ---- JSON (lua_json.pxi) ----------------------------------------------------------------------------------
 
 # One worker's memory for encoding. A finalizer that encodes while a result is being pushed takes the other buffer;
@@ -576,6 +633,8 @@ ctypedef struct State:
     uint32_t tasks          # of them: coroutines with ROLE_TASK or ROLE_WATCH. They end with their state
     uint32_t watching       # of them: asleep with ROLE_WATCH. A retired state does not wait for these
     Req *requests           # suspended ones
+    Sock *socks             # all that are open
+    uint32_t nsocks
     Timer grace
     uint32_t generation
     uint8_t retired
@@ -661,6 +720,10 @@ ctypedef struct Worker:
     Slab conns
     Slab reqs
     Slab coros
+    Slab socks
+    Sock *socks_dead        # to free at the end of the turn
+    Buf socks_spare         # for the next socket that has input to keep
+    Buf scratch_send        # the parts of a send together
     Req *free_reqs          # with their buffers, so that a request allocates nothing
     uint32_t nfree_reqs
     uint32_t nconns

@@ -305,7 +305,7 @@ cdef void http1_on_writable(Worker *w, Conn *c) noexcept nogil:
 cdef void http1_send_file(Worker *w, Req *r) noexcept nogil:
     cdef Conn *c = r.conn
     cdef size_t n = <size_t>r.file_left if r.file_left < FILE_TURN else FILE_TURN
-    cdef ptrdiff_t sent = io_sendfile(c, r.file, &r.file_at, n)
+    cdef ptrdiff_t sent = io_sendfile(c.watch.fd, c.tls, r.file, &r.file_at, n)
     if sent > 0:
         r.file_left -= sent
         r.sent += sent

@@ -1,5 +1,6 @@
-# Bytes in and out of a connection, over a plain socket or over what Conn.tls brings. The only place that knows
-# EAGAIN: it becomes PENDING. EINTR is retried. A peer that is gone is ERR_CLOSED, whatever errno said.
+# Bytes in and out of a descriptor, plain or encrypted by a TLS session (NULL: plain). The only place that knows EAGAIN:
+# it becomes PENDING. EINTR is retried by the poller. Everything else that fails is ERR_CLOSED, with errno as it was; a
+# session's own failures are ERR_TLS and ERR_SYSTEM.
 
 
 cdef inline ptrdiff_t io_result(ptrdiff_t n) noexcept nogil:
@@ -8,40 +9,71 @@ cdef inline ptrdiff_t io_result(ptrdiff_t n) noexcept nogil:
     return PENDING if errno == EAGAIN or errno == EINTR else ERR_CLOSED
 
 
-cdef inline ptrdiff_t io_read(Conn *c, char *p, size_t n) noexcept nogil:
-    """Bytes read, 0 when the peer will send no more, PENDING or ERR_CLOSED."""
-    if unlikely(c.tls != NULL):
-        return c.tls.read(c, p, n)
-    return io_result(sys_recv(c.watch.fd, p, n))
+cdef inline ptrdiff_t io_read(int fd, TlsSession *tls, char *p, size_t n) noexcept nogil:
+    """Bytes read, 0 when the peer will send no more, PENDING or a failure."""
+    if unlikely(tls != NULL):
+        return tls.api.read(tls, p, n)
+    return io_result(sys_recv(fd, p, n))
 
 
-cdef inline ptrdiff_t io_write(Conn *c, const char *p, size_t n) noexcept nogil:
-    """Bytes written (may be fewer than `n`), PENDING or ERR_CLOSED."""
-    if unlikely(c.tls != NULL):
-        return c.tls.write(c, p, n)
-    return io_result(sys_send(c.watch.fd, p, n))
+cdef inline ptrdiff_t io_write(int fd, TlsSession *tls, const char *p, size_t n) noexcept nogil:
+    """Bytes written (may be fewer than `n`), PENDING or a failure."""
+    if unlikely(tls != NULL):
+        return tls.api.write(tls, p, n)
+    return io_result(sys_send(fd, p, n))
 
 
-cdef ptrdiff_t io_writev(Conn *c, const Span *spans, int n) noexcept nogil:
+cdef ptrdiff_t io_writev(int fd, TlsSession *tls, const Span *spans, int n) noexcept nogil:
     """As io_write, for the concatenation of `n` spans."""
     cdef msghdr m
-    if unlikely(c.tls != NULL):
-        return c.tls.writev(c, spans, n)
+    if unlikely(tls != NULL):
+        while n > 1 and spans.n == 0:
+            spans += 1
+            n -= 1
+        return tls.api.write(tls, spans.p, spans.n)
     memset(&m, 0, sizeof(m))
     m.msg_iov = <iovec *>spans          # Span and iovec have the same two members
     m.msg_iovlen = n
-    return io_result(sendmsg(c.watch.fd, &m, MSG_NOSIGNAL))
+    return io_result(sendmsg(fd, &m, MSG_NOSIGNAL))
 
 
-cdef ptrdiff_t io_sendfile(Conn *c, int fd, int64_t *at, size_t n) noexcept nogil:
-    """Send at most `n` bytes of the file `fd` from `at`, which moves on. 0: the file is shorter than it was."""
-    if unlikely(c.tls != NULL):
-        return c.tls.sendfile(c, fd, at, n)
-    return io_result(sendfile(c.watch.fd, fd, at, n))
+cdef ptrdiff_t io_sendfile(int fd, TlsSession *tls, int file, int64_t *at, size_t n) noexcept nogil:
+    """Send at most `n` bytes of `file` from `at`, which moves on. 0: the file is shorter than it was."""
+    if unlikely(tls != NULL):
+        return io_sendfile_encrypted(tls, file, at, n)
+    return io_result(sendfile(fd, file, at, n))
 
 
-cdef void io_shutdown(Conn *c) noexcept nogil:
+cdef ptrdiff_t io_sendfile_encrypted(TlsSession *tls, int file, int64_t *at, size_t n) noexcept nogil:
+    cdef char part[16384]
+    cdef ptrdiff_t got = pread(file, part, n if n < sizeof(part) else sizeof(part), at[0])
+    if got <= 0:
+        return got if got == 0 else ERR_CLOSED
+    got = tls.api.write(tls, part, got)
+    if got > 0:
+        at[0] += got
+    return got
+
+
+cdef void io_shutdown(int fd, TlsSession *tls) noexcept nogil:
     """Send no more; the peer sees the end of the stream."""
-    if c.tls != NULL:
-        c.tls.shutdown(c)
-    shutdown(c.watch.fd, SHUT_WR)
+    if tls != NULL:
+        tls.api.shutdown(tls)
+    shutdown(fd, SHUT_WR)
+
+
+cdef inline ptrdiff_t io_read_pipe(int fd, char *p, size_t n) noexcept nogil:
+    """As io_read, for a descriptor that is no socket."""
+    return io_result(read(fd, p, n))
+
+
+cdef inline ptrdiff_t io_write_pipe(int fd, const char *p, size_t n) noexcept nogil:
+    return io_result(write(fd, p, n))
+
+
+cdef int io_connect(int fd, const sockaddr *address, socklen_t n) noexcept nogil:
+    """OK; PENDING: the descriptor becomes writable when it is decided; ERR_SYSTEM, see errno. A Unix socket whose
+    backlog is full fails at once."""
+    if connect(fd, address, n) == 0:
+        return OK
+    return PENDING if errno == EINPROGRESS or errno == EINTR else ERR_SYSTEM

@@ -47,6 +47,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     lua_setfield(L, -2, b"json")
     lua_log_open(L)
     lua_setfield(L, -2, b"log")
+    lua_socket_open(L, s)
+    lua_setfield(L, -2, b"socket")
     lua_tls_open(L, s)
     lua_setfield(L, -2, b"tls")
     lua_zlib_open(L)

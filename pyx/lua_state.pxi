@@ -250,7 +250,9 @@ cdef void state_close(Worker *w, State *s) noexcept nogil:
         co = s.idle
         s.idle = co.next
         slab_free(&w.coros, co)
+    state_close_socks(w, s)
     lua_close(s.L)
+    state_close_socks(w, s)             # that finalizers have opened
     router_free(&s.router)
     for i in range(s.nmounts):
         folder_close(&s.mounts[i].folder)

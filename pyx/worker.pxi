@@ -47,6 +47,7 @@ cdef int worker_open(Worker *w) noexcept nogil:
     slab_init(&w.conns, sizeof(Conn))
     slab_init(&w.reqs, sizeof(Req))
     slab_init(&w.coros, sizeof(Coro))
+    slab_init(&w.socks, sizeof(Sock))
     w.now_ns = clock_ns()
     w.now = w.now_ns // 1000000
     w.wheel.now = w.now
@@ -67,6 +68,10 @@ cdef void worker_close(Worker *w) noexcept nogil:
     slab_destroy(&w.conns)
     slab_destroy(&w.reqs)
     slab_destroy(&w.coros)
+    socks_settle(w)
+    slab_destroy(&w.socks)
+    buf_free(&w.socks_spare)
+    buf_free(&w.scratch_send)
     buf_free(&w.out)
     buf_free(&w.scratch_text)
     buf_free(&w.scratch_json)
@@ -94,6 +99,8 @@ cdef void worker_turn(Worker *w, epoll_event *events) noexcept nogil:
         coros_settle(w)
     if w.dirty != NULL or w.dead != NULL or w.out.cap > OUT_KEEP:
         conns_settle(w)
+    if w.socks_dead != NULL:
+        socks_settle(w)
     if unlikely(w.retired != NULL):
         states_settle(w)
     if unlikely(w.now >= w.tune_at):

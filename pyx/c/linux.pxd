@@ -62,13 +62,16 @@ cdef extern from *:
     struct in_addr:
         uint32_t s_addr
     struct sockaddr_in:
+        uint16_t sin_family
         uint16_t sin_port
         in_addr sin_addr
     struct in6_addr:
         uint8_t s6_addr[16]
     struct sockaddr_in6:
+        uint16_t sin6_family
         uint16_t sin6_port
         in6_addr sin6_addr
+        uint32_t sin6_scope_id
     struct sockaddr_storage:
         uint16_t ss_family
     struct iovec:
