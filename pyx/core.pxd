@@ -118,6 +118,17 @@ ctypedef struct HttpHead:
     uint8_t flags           # HeadFlag
     const char *why         # after a refusal: what was wrong, for the log (a constant, NUL-terminated)
 
+# The head of a response. Its field lines lie from `fields` to `size`; the offsets count from its first byte.
+ctypedef struct HttpReplyHead:
+    uint32_t size           # bytes parsed, the empty line at the end included
+    uint32_t fields
+    uint32_t reason, reason_len
+    int64_t content_length  # -1: not given
+    uint32_t flags          # HeadFlag: KEEP_ALIVE, CHUNKED, UPGRADE, CLOSE
+    uint16_t status
+    uint8_t minor           # HTTP/1.minor; 1 for all above
+    const char *why         # after a refusal: what was wrong (a constant, NUL-terminated)
+
 ctypedef struct HttpLimits:
     uint32_t head           # bytes of request line and header block together -> 431
     uint32_t target         # bytes of the request target -> 414

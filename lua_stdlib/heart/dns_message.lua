@@ -137,6 +137,14 @@ local function name_at(data, at)
   return #labels == 0 and "." or table.concat(labels, "."), after or at + 1
 end
 
+---A name as it stands in a message that was decoded, in lower case.
+---@param name string that encode_name takes
+---@return string
+function M.canonical(name)
+  local text = name_at(M.encode_name(name), 1)
+  return text:lower()
+end
+
 -- ---- Numbers -----------------------------------------------------------------------------------------------------
 -- The bytes are there: callers have looked.
 

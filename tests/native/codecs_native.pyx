@@ -6,6 +6,7 @@ include "c/lua.pxd"
 include "core.pxd"
 include "mem.pxi"
 include "http_parse.pxi"
+include "http_response.pxi"
 include "http_chunk.pxi"
 include "guard.pxi"
 
@@ -110,3 +111,29 @@ def dechunk(pieces):
             break
         assert input.n == 0
     return {CHUNK_DONE: "done", CHUNK_MORE: "more"}.get(event, event), b"".join(body), total
+
+
+Reply = namedtuple("Reply", "size status reason minor content_length keep_alive chunked upgrade fields")
+
+
+def parse_reply(bytes data, size_t most=65536):
+    """http_parse_reply: a Reply, PARTIAL, ERR_LIMIT, or the reason of a refusal."""
+    cdef Span input = guarded(data)
+    cdef HttpReplyHead h
+    cdef Span rest, name, value
+    cdef int result
+    memset(&h, 0xff, sizeof(h))
+    result = http_parse_reply(<char *>input.p, input.n, &h, most)
+    if result == ERR_SYSTEM:
+        return (<bytes>h.why).decode()
+    if result != OK:
+        return result
+    assert h.size <= input.n
+    rest = Span(input.p + h.fields, h.size - h.fields)
+    found = []
+    while fields_next(&rest, &name, &value):
+        found.append((inside(input, name), inside(input, value)))
+    return Reply(
+        h.size, h.status, inside(input, Span(input.p + h.reason, h.reason_len)), h.minor, h.content_length,
+        bool(h.flags & HEAD_KEEP_ALIVE), bool(h.flags & HEAD_CHUNKED), bool(h.flags & HEAD_UPGRADE), found,
+    )
