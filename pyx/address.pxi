@@ -63,6 +63,10 @@ cdef int address_unix(Address *a, Span path) noexcept nogil:
     return OK
 
 
+cdef int address_any(Address *a, bint path, Span text, uint16_t port) noexcept nogil:
+    return address_unix(a, text) if path else address_ip(a, text, port)
+
+
 cdef int address_port(const Address *a) noexcept nogil:
     """-1: it has none."""
     if a.at.ss_family == AF_INET:

@@ -515,6 +515,8 @@ cdef enum SockRead:
     READ_LINE               # up to LF
     READ_ALL                # up to the end of the stream
     READ_UNTIL              # up to Sock.delimiter, in pieces of at most `want` bytes if that is not 0
+    READ_DATAGRAM           # one, whatever its length
+    READ_ACCEPT             # a connection, from a listener
 
 cdef enum SockFlag:
     SOCK_WATCHED = 1        # the poller knows it
@@ -524,6 +526,11 @@ cdef enum SockFlag:
     SOCK_PIPE = 16          # read(2) and write(2) in place of recv(2) and send(2)
     SOCK_CONNECTING = 32
     SOCK_FRESH = 1024       # connected, and Lua has not seen it yet
+    SOCK_DATAGRAM = 2048    # it has no stream: UDP, Unix datagrams
+    SOCK_LISTENS = 4096
+    SOCK_GOT = 8192         # READ_DATAGRAM: there is one in Sock.unread, with its sender in Worker.sender
+    SOCK_TO = 16384         # Sock.output begins with the address that the datagram is for
+    SOCK_POOLED = 32768     # idle, in Sock.pool
     SOCK_DEAD = 64          # closed; the memory is freed at the end of a turn
     SOCK_FREED = 128        # in Worker.socks_dead
     SOCK_SCRATCH = 256      # the unread input is in the worker's scratch buffer, for as long as an event is handled
@@ -532,6 +539,12 @@ cdef enum SockFlag:
 # What a socket's userdata holds.
 ctypedef struct SockBox:
     Sock *sock              # NULL: closed, or given away
+
+# Idle connections to one peer, the one given last first. In State.pools by its key.
+ctypedef struct SockPool:
+    Sock *first
+    Sock *last
+    uint32_t n
 
 # A descriptor that coroutines read and write. It belongs to a State, and is closed with it at the latest. Coroutines
 # wait by the two ops: one may read while another writes.
@@ -545,6 +558,7 @@ ctypedef struct Sock:
     TlsSession *tls         # NULL: the bytes are not encrypted
     uint32_t flags          # SockFlag
     int error               # errno
+    uint16_t family         # AF_*
     Op reading
     Op writing              # also the connect
     uint32_t read_events    # what the reader waits for, EPOLLIN but for TLS
@@ -570,6 +584,14 @@ ctypedef struct Sock:
     int64_t send_timeout
     int64_t receive_timeout
     uint64_t deadline       # of the worker's clock, for all operations; 0: none
+    Sock *accepted          # SOCK_LISTENS: connections that nobody has taken, linked by `after`
+    # while it is idle
+    SockPool *pool
+    Sock *newer
+    Sock *older
+    Timer timer
+    uint64_t given          # Worker.now_ns
+    uint32_t reused         # how often it was taken from a pool
 
 
 # ---- JSON (lua_json.pxi) ----------------------------------------------------------------------------------
@@ -646,6 +668,9 @@ ctypedef struct State:
     Req *requests           # suspended ones
     Sock *socks             # all that are open
     uint32_t nsocks
+    int pools               # reference: key -> SockPool *
+    uint32_t npools
+    uint32_t npooled        # idle sockets in all pools
     Timer grace
     uint32_t generation
     uint8_t retired
@@ -733,6 +758,8 @@ ctypedef struct Worker:
     Slab coros
     Slab socks
     Sock *socks_dead        # to free at the end of the turn
+    char sender[128]        # sockaddr_storage of the datagram read last
+    uint32_t sender_n
     Buf socks_spare         # for the next socket that has input to keep
     Buf scratch_send        # the parts of a send together
     Req *free_reqs          # with their buffers, so that a request allocates nothing

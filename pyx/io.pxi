@@ -72,8 +72,34 @@ cdef inline ptrdiff_t io_write_pipe(int fd, const char *p, size_t n) noexcept no
 
 
 cdef int io_connect(int fd, const sockaddr *address, socklen_t n) noexcept nogil:
-    """OK; PENDING: the descriptor becomes writable when it is decided; ERR_SYSTEM, see errno. A Unix socket whose
-    backlog is full fails at once."""
+    """OK; PENDING: the descriptor becomes writable when it is decided; ERR_LIMIT: the backlog of a Unix socket is full,
+    which nothing tells the end of; ERR_SYSTEM, see errno."""
     if connect(fd, address, n) == 0:
         return OK
+    if errno == EAGAIN:
+        return ERR_LIMIT
     return PENDING if errno == EINPROGRESS or errno == EINTR else ERR_SYSTEM
+
+
+cdef int io_accept(int fd, sockaddr *address, socklen_t *n) noexcept nogil:
+    """A connection's descriptor, PENDING, or ERR_SYSTEM, see errno. Errors of one connection count as none waiting."""
+    cdef int accepted = accept4(fd, address, n, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if accepted >= 0:
+        return accepted
+    if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM or errno == EINVAL:
+        return ERR_SYSTEM
+    return PENDING
+
+
+cdef ptrdiff_t io_send_to(int fd, const char *p, size_t n, const sockaddr *to, socklen_t to_n) noexcept nogil:
+    return io_result(sendto(fd, p, n, MSG_NOSIGNAL, to, to_n))
+
+
+cdef ptrdiff_t io_receive_from(int fd, char *p, size_t n, void *sender, socklen_t *sender_n) noexcept nogil:
+    return io_result(recvfrom(fd, p, n, 0, <sockaddr *>sender, sender_n))
+
+
+cdef bint io_is_idle(int fd) noexcept nogil:
+    """Whether nothing has arrived, not even the end of the stream. Asks the kernel."""
+    cdef char c
+    return io_result(recv(fd, &c, 1, MSG_PEEK)) == PENDING

@@ -22,7 +22,7 @@ cdef enum:
 
 # ---- Life ------------------------------------------------------------------------------------------------
 
-cdef Sock *sock_new(Worker *w, State *state, int fd) noexcept nogil:
+cdef Sock *sock_new(Worker *w, State *state, int fd, uint16_t family, uint32_t flags) noexcept nogil:
     """Take over a non-blocking descriptor. NULL: out of memory; the descriptor is closed then."""
     cdef Sock *s = <Sock *>slab_new(&w.socks)
     if s == NULL:
@@ -31,7 +31,10 @@ cdef Sock *sock_new(Worker *w, State *state, int fd) noexcept nogil:
     memset(s, 0, sizeof(Sock))
     s.watch.fd = fd
     s.watch.on_event = sock_on_event
+    s.family = family
+    s.flags = flags
     s.state = state
+    timer_init(&s.timer, sock_on_timer)
     s.read_events = EPOLLIN
     s.write_events = EPOLLOUT
     s.prefix = s.output_ref = LUA_NOREF
@@ -62,12 +65,15 @@ cdef void sock_close(Worker *w, Sock *s) noexcept nogil:
     if s.box != NULL:
         s.box.sock = NULL
         s.box = NULL
-    if s.flags & SOCK_WATCHED:
-        poller_remove(w, &s.watch)
+    if s.flags & SOCK_POOLED:
+        pool_remove(s)
+    timer_cancel(&w.wheel, &s.timer)
     if s.tls != NULL:
         s.tls.api.session_free(s.tls)
         s.tls = NULL
-    close(s.watch.fd)
+    sock_shut(w, s)
+    while s.accepted != NULL:
+        sock_close(w, sock_take_accepted(s))
     sock_unlist(s)
     s.unread = Span(NULL, 0)
     buf_free(&s.input)
@@ -76,6 +82,14 @@ cdef void sock_close(Worker *w, Sock *s) noexcept nogil:
     sock_end_op(w, &s.reading)
     sock_end_op(w, &s.writing)
     sock_release(w, s)
+
+
+cdef void sock_shut(Worker *w, Sock *s) noexcept nogil:
+    """Give the descriptor up. close() alone is not enough: a child of os.execute may hold a duplicate until its exec."""
+    sock_unwatch(w, s)
+    if s.watch.fd >= 0:
+        close(s.watch.fd)
+    s.watch.fd = -1
 
 
 cdef void sock_unlist(Sock *s) noexcept nogil:
@@ -110,7 +124,7 @@ cdef void sock_release(Worker *w, Sock *s) noexcept nogil:
             s.flags |= SOCK_FREED
             s.after = w.socks_dead
             w.socks_dead = s
-    elif s.box == NULL:
+    elif s.box == NULL and not s.flags & SOCK_POOLED:
         sock_close(w, s)
 
 
@@ -193,6 +207,9 @@ cdef void sock_on_event(Worker *w, Watch *x, uint32_t events) noexcept nogil:
     cdef bint broken = (events & (EPOLLERR | EPOLLHUP)) != 0
     if s.flags & SOCK_DEAD:
         return
+    if s.flags & SOCK_POOLED:
+        pool_on_event(w, s)
+        return
     if s.writing.begun and (broken or events & s.write_events):
         sock_on_writable(w, s)
         if s.flags & SOCK_DEAD:
@@ -210,10 +227,10 @@ cdef void sock_on_event(Worker *w, Watch *x, uint32_t events) noexcept nogil:
 
 cdef void sock_on_readable(Worker *w, Sock *s) noexcept nogil:
     """One read; then the reader goes on if that was what it waits for."""
-    if sock_fill(w, s) == PENDING:
+    cdef ptrdiff_t n = sock_fill(w, s)
+    if n == PENDING:
         sock_watch(w, s, s.watch.interest | s.read_events)
-        return
-    if sock_satisfied(s) or s.flags & (SOCK_EOF | SOCK_BROKEN):
+    elif n <= 0 or sock_satisfied(s):
         op_done(w, &s.reading)
     else:
         sock_keep(w, s)
@@ -226,7 +243,7 @@ cdef void sock_on_writable(Worker *w, Sock *s) noexcept nogil:
     if sock_push(s) == PENDING:
         sock_watch(w, s, s.watch.interest | s.write_events)
         return
-    if s.rest.n == 0 or s.flags & SOCK_BROKEN:
+    if s.rest.n == 0 or s.error or s.flags & SOCK_BROKEN:
         sock_watch(w, s, s.watch.interest & ~<uint32_t>EPOLLOUT)
         op_done(w, &s.writing)
 
@@ -248,9 +265,11 @@ cdef void sock_connected(Worker *w, Sock *s) noexcept nogil:
 # ---- Input -----------------------------------------------------------------------------------------------
 
 cdef ptrdiff_t sock_read(Sock *s, char *p, size_t n) noexcept nogil:
-    """As io_read; the flags tell of the end."""
+    """As io_read; the flags tell of the end, and of a datagram."""
     cdef ptrdiff_t got
-    if s.flags & SOCK_PIPE:
+    if s.flags & SOCK_DATAGRAM:
+        return sock_read_datagram(s.state.worker, s, p, n)
+    elif s.flags & SOCK_PIPE:
         got = io_read_pipe(s.watch.fd, p, n)
     else:
         got = io_read(s.watch.fd, s.tls, p, n)
@@ -259,6 +278,64 @@ cdef ptrdiff_t sock_read(Sock *s, char *p, size_t n) noexcept nogil:
     elif got < 0:
         sock_failed(s, got, &s.read_events)
     return got
+
+
+cdef ptrdiff_t sock_read_datagram(Worker *w, Sock *s, char *p, size_t n) noexcept nogil:
+    """A datagram may be empty; a failure concerns an earlier one that was sent, and is told once."""
+    cdef ptrdiff_t got
+    w.sender_n = sizeof(w.sender)
+    got = io_receive_from(s.watch.fd, p, n, w.sender, &w.sender_n)
+    if got >= 0:
+        s.flags |= SOCK_GOT
+    elif got != PENDING:
+        s.error = errno
+    return got
+
+
+cdef int sock_accept(Worker *w, Sock *s) noexcept nogil:
+    """A connection from the listener's queue into Sock.accepted; PENDING or a failure, which is told once."""
+    cdef sockaddr_storage address
+    cdef socklen_t n = sizeof(address)
+    cdef Sock *x
+    cdef Sock **at = &s.accepted
+    cdef int fd = io_accept(s.watch.fd, <sockaddr *>&address, &n)
+    if fd < 0:
+        if fd != PENDING:
+            s.error = errno
+        return fd
+    x = sock_new(w, s.state, fd, s.family, 0)
+    if x == NULL:
+        s.error = ENOMEM
+        return ERR_MEMORY
+    while at[0] != NULL:
+        at = &at[0].after
+    at[0] = x
+    return 1
+
+
+cdef Sock *sock_take_accepted(Sock *s) noexcept nogil:
+    cdef Sock *x = s.accepted
+    s.accepted = x.after
+    x.after = NULL
+    return x
+
+
+cdef void listener_retire(Worker *w, Sock *s) noexcept nogil:
+    """Other code serves the address from now on: take what the kernel has accepted for this listener, and close it."""
+    while sock_accept(w, s) == 1:
+        pass
+    sock_shut(w, s)
+    s.flags |= SOCK_EOF
+    if s.reading.begun:
+        op_ready(w, &s.reading)
+
+
+cdef void state_retire_listeners(Worker *w, State *state) noexcept nogil:
+    cdef Sock *s = state.socks
+    while s != NULL:
+        if s.flags & SOCK_LISTENS and not s.flags & SOCK_EOF:
+            listener_retire(w, s)
+        s = s.next
 
 
 cdef void sock_failed(Sock *s, ptrdiff_t rc, uint32_t *events) noexcept nogil:
@@ -281,6 +358,8 @@ cdef inline void sock_break(Sock *s, int error) noexcept nogil:
 cdef ptrdiff_t sock_fill(Worker *w, Sock *s) noexcept nogil:
     """Read once, on an event: into the scratch buffer, or behind the input that is kept already."""
     cdef ptrdiff_t n
+    if s.flags & SOCK_LISTENS:
+        return sock_accept(w, s)
     if s.unread.n:
         return sock_fill_input(s)
     n = sock_read(s, w.scratch, w.scratch_size)
@@ -288,6 +367,14 @@ cdef ptrdiff_t sock_fill(Worker *w, Sock *s) noexcept nogil:
         s.unread = Span(w.scratch, n)
         s.flags |= SOCK_SCRATCH
     return n
+
+
+cdef void sock_fill_now(Worker *w, Sock *s) noexcept nogil:
+    """Read what is there already, outside of an event."""
+    if s.flags & SOCK_LISTENS:
+        sock_accept(w, s)
+    else:
+        sock_fill_input(s)
 
 
 cdef ptrdiff_t sock_fill_input(Sock *s) noexcept nogil:
@@ -359,6 +446,10 @@ cdef bint sock_satisfied(Sock *s) noexcept nogil:
         return sock_find_line(s)
     elif s.read == READ_UNTIL:
         return sock_find_delimiter(s)
+    elif s.read == READ_DATAGRAM:
+        return s.flags & SOCK_GOT
+    elif s.read == READ_ACCEPT:
+        return s.accepted != NULL
     return False                        # READ_ALL ends with the stream
 
 
@@ -399,6 +490,8 @@ cdef ptrdiff_t sock_write(Sock *s, const char *p, size_t n) noexcept nogil:
     """As io_write, for at most SEND_TURN bytes: bytes written, at least one; PENDING or a failure."""
     cdef ptrdiff_t done
     cdef size_t sent = 0
+    if s.flags & SOCK_DATAGRAM:
+        return sock_write_datagram(s, p, n)
     if n > SEND_TURN:
         n = SEND_TURN
     while True:
@@ -414,6 +507,19 @@ cdef ptrdiff_t sock_write(Sock *s, const char *p, size_t n) noexcept nogil:
         sock_failed(s, done, &s.write_events)
         return done
     return sent
+
+
+cdef ptrdiff_t sock_write_datagram(Sock *s, const char *p, size_t n) noexcept nogil:
+    """To the connected peer, or to the address that Sock.output begins with."""
+    cdef ptrdiff_t done
+    cdef Address *to = <Address *>s.output.p
+    if s.flags & SOCK_TO:
+        done = io_send_to(s.watch.fd, p, n, <sockaddr *>&to.at, to.n)
+    else:
+        done = io_write(s.watch.fd, NULL, p, n)
+    if done < 0 and done != PENDING:
+        s.error = errno
+    return done
 
 
 cdef ptrdiff_t sock_push(Sock *s) noexcept nogil:

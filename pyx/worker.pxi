@@ -226,6 +226,7 @@ cdef void worker_commit(Worker *w) noexcept nogil:
         return
     w.state = w.fresh
     w.fresh = NULL
+    state_retire_listeners(w, old)
     if old.on_stop != LUA_NOREF:
         lua_spawn(w, old, old.on_stop, ROLE_STOP)
     state_retire(w, old)
@@ -254,6 +255,8 @@ cdef void worker_drain(Worker *w) noexcept nogil:
     for i in range(w.nlisteners):
         listener_close(w, &w.listeners[i])
     worker_drop_fresh(w)
+    if w.state != NULL:
+        state_retire_listeners(w, w.state)
     c = w.all
     while c != NULL:
         after = c.after
