@@ -330,21 +330,35 @@ cdef inline void conn_touch(Worker *w, Conn *c) noexcept nogil:
 cdef void conns_settle(Worker *w) noexcept nogil:
     """The end of a turn: flush connections written to from outside, go on with spilled input, free closed ones."""
     cdef Conn *c
-    while w.dirty != NULL:
-        c = w.dirty
-        w.dirty = c.next
+    while w.settling != NULL or w.dirty != NULL:
+        if w.settling == NULL:
+            conns_take(w)
+        c = w.settling
+        w.settling = c.next
         c.flags &= ~<uint32_t>CONN_DIRTY
         if c.flags & CONN_DEAD:
             c.next = w.dead
             w.dead = c
             continue
         conn_settle(w, c)
+        if turn_spent(w, TURN_CONNS):
+            break
     while w.dead != NULL:
         c = w.dead
         w.dead = c.next
         slab_free(&w.conns, c)
     if unlikely(w.out.cap > OUT_KEEP):
         buf_free(&w.out)
+
+
+cdef void conns_take(Worker *w) noexcept nogil:
+    """Move all that are dirty to `settling`, the oldest first."""
+    cdef Conn *c
+    while w.dirty != NULL:
+        c = w.dirty
+        w.dirty = c.next
+        c.next = w.settling
+        w.settling = c
 
 
 cdef void conn_settle(Worker *w, Conn *c) noexcept nogil:

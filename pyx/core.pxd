@@ -390,7 +390,7 @@ cdef enum ConnFlag:
     CONN_LINGER = 2         # ... then drain input for a short while, so that the client sees the answer
     CONN_DRAINING = 4       # doing that now (RFC 9112 section 9.6)
     CONN_DEAD = 8           # closed; the memory is freed at the end of the turn
-    CONN_DIRTY = 16         # in Worker.dirty
+    CONN_DIRTY = 16         # in Worker.dirty or Worker.settling
     CONN_KICK = 32          # spilled input waits to be given to the protocol
     CONN_PAUSED = 64        # the protocol takes no input now; interest is turned off when some arrives
     CONN_PUMP = 128         # the protocol wants on_writable once all output is sent
@@ -411,7 +411,7 @@ ctypedef struct Conn:
     uint16_t port           # of the peer
     uint32_t out_at         # sent part of `out`
     uint32_t progress       # bytes moved since the deadline was set
-    Conn *next              # in Worker.dirty or Worker.dead
+    Conn *next              # in Worker.dirty, Worker.settling or Worker.dead
     Buf out                 # output that the socket did not take yet
     Buf spill               # input that could not be used yet
     uint8_t address[16]     # of the peer; IPv4 as ::ffff:a.b.c.d, all zero for a Unix socket
@@ -633,7 +633,7 @@ ctypedef struct Coro:
     Ctx *ctx
     Coro *next              # State.idle or State.suspended
     Coro *prev
-    Coro *turn              # Worker.turn
+    Coro *turn              # Worker.turn or Worker.ready
     uint64_t wake_at        # WAIT_TIMER, WAIT_POST: ms; the latter 0: no deadline
     Op *op                  # WAIT_POST
     KvTxn *txns             # open transactions, the innermost first; they are rolled back with it
@@ -641,7 +641,7 @@ ctypedef struct Coro:
     int ref                 # anchors L in the registry
     uint8_t wait            # CoroWait
     uint8_t role            # CoroRole
-    uint8_t queued          # in Worker.turn
+    uint8_t queued          # in Worker.turn or Worker.ready
     uint8_t listed          # in State.suspended
     uint8_t gone            # the client left while it waited: it gets nil, "closed"
 
@@ -740,6 +740,9 @@ ctypedef struct Worker:
     int id
     Server *server
     int epfd
+    void *events            # epoll_event: what the poller took; those from event_at on are not handed out yet
+    int event_at
+    int event_n
     Watch wake              # eventfd: commands or posts wait
     Post *inbox             # shared: posts, the newest first
     Post *posts             # taken from the inbox, the oldest first: they run in this turn and the next ones
@@ -752,6 +755,7 @@ ctypedef struct Worker:
     Conn *current           # whose replies collect in `out`
     Buf out
     Conn *dirty             # to flush or to go on with at the end of the turn
+    Conn *settling          # taken from `dirty`, the oldest first
     Conn *dead
     Slab conns
     Slab reqs
@@ -774,6 +778,7 @@ ctypedef struct Worker:
     State *retired
     Coro *running
     Coro *turn              # go on in the next turn
+    Coro *ready             # taken from `turn`, the oldest first
     Buf scratch_json        # of log fields
     JsonScratch *json       # of ctx.json and json.encode
     Buf scratch_text

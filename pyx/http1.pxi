@@ -41,6 +41,9 @@ cdef void http1_on_data(Worker *w, Conn *c, char *p, size_t n) noexcept nogil:
         if taken <= 0:
             break
         used += taken
+        if unlikely(c.served % TURN_LOOK == 0) and used < n and c.req == NULL and turn_spent(w, TURN_CONNS):
+            conn_kick(w, c)
+            break
     if c.flags & CONN_DEAD:
         return
     c.flags &= ~<uint32_t>CONN_MORE

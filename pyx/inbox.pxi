@@ -1,6 +1,6 @@
 # The inbox: how another thread reaches a worker, and how a coroutine waits for it. A Post is pushed without a lock; the
 # worker is woken (one eventfd write) only if its inbox was empty, and runs the posts in the order of their
-# arrival, a bounded number in each turn.
+# arrival, in each turn those for which there is time.
 # Invariants:
 #   - a Post is in at most one inbox, and its sender does not touch it after worker_post;
 #   - an Op that has begun ends in exactly one of the ways that core.pxd lists;
@@ -18,10 +18,6 @@ cdef extern from *:
     void *inbox_head(void *inbox) nogil
     bint inbox_push(void *inbox, void **head, void *post) nogil
     void *inbox_take(void *inbox) nogil
-
-
-cdef enum:
-    POSTS_A_TURN = 32
 
 
 # ---- Posts -----------------------------------------------------------------------------------------------
@@ -43,16 +39,18 @@ cdef inline bint inbox_waits(Worker *w) noexcept nogil:
 
 
 cdef void inbox_run(Worker *w) noexcept nogil:
-    """Run what has arrived, at most POSTS_A_TURN: a group of answers must not hold up everything else."""
+    """Run what has arrived: a group of answers must not hold up everything else."""
     cdef Post *p
-    cdef int left = POSTS_A_TURN
+    cdef uint32_t n = 0
     if w.posts == NULL:
         w.posts = inbox_sorted(<Post *>inbox_take(&w.inbox))
-    while w.posts != NULL and left:
+    while w.posts != NULL:
         p = w.posts
         w.posts = p.next
-        left -= 1
         p.on_post(w, p)
+        n += 1
+        if n % TURN_LOOK == 0 and turn_spent(w, TURN_POSTS):
+            break
 
 
 cdef Post *inbox_sorted(Post *p) noexcept nogil:

@@ -47,7 +47,7 @@ cdef void listener_on_event(Worker *w, Watch *watch, uint32_t events) noexcept n
     cdef Listener *x = <Listener *>watch
     cdef int i
     for i in range(ACCEPT_BATCH):
-        if listener_accept(w, x) != OK:
+        if listener_accept(w, x) != OK or ((i + 1) % TURN_LOOK == 0 and turn_spent(w, TURN_EVENTS)):
             return
 
 

@@ -1,20 +1,23 @@
 # The poller: which descriptors are watched, and waiting for them. epoll, level-triggered (Linux).
-# Invariant: epoll_event.data.ptr is a Watch that lives until the end of the turn in which it is removed.
+# Invariant: a Watch that was removed is not called any more and may be freed, also if it has an event that was not
+# handed out yet.
 # Another poller (io_uring, kqueue) is another file with these functions.
 
 cdef enum:
-    POLL_EVENTS = 64            # handed out in one turn: what they start must not hold up the rest for long
+    POLL_EVENTS = 64            # taken at once
 
 
 cdef int poller_open(Worker *w) noexcept nogil:
+    w.events = malloc(POLL_EVENTS * sizeof(epoll_event))
     w.epfd = epoll_create1(EPOLL_CLOEXEC)
-    return OK if w.epfd >= 0 else ERR_SYSTEM
+    return OK if w.epfd >= 0 and w.events != NULL else ERR_SYSTEM
 
 
 cdef void poller_close(Worker *w) noexcept nogil:
     if w.epfd >= 0:
         close(w.epfd)
     w.epfd = -1
+    free(w.events)
 
 
 cdef int poller_add(Worker *w, Watch *x, uint32_t events) noexcept nogil:
@@ -37,23 +40,37 @@ cdef void poller_modify(Worker *w, Watch *x, uint32_t events) noexcept nogil:
 
 
 cdef void poller_remove(Worker *w, Watch *x) noexcept nogil:
+    cdef epoll_event *events = <epoll_event *>w.events
     cdef epoll_event e
+    cdef int i
     x.interest = 0
     epoll_ctl(w.epfd, EPOLL_CTL_DEL, x.fd, &e)
+    for i in range(w.event_at, w.event_n):
+        if events[i].data.ptr == x:
+            events[i].data.ptr = NULL
 
 
-cdef void poller_wait(Worker *w, epoll_event *events, int timeout) noexcept nogil:
-    """Wait at most `timeout` ms (-1: for ever), then hand every event to its Watch. Sets the loop's clock."""
-    cdef int i
-    cdef int n = sys_epoll_wait(w.epfd, events, POLL_EVENTS, timeout)
+cdef inline bint poller_waits(Worker *w) noexcept nogil:
+    """Whether there are events that were taken and not handed out."""
+    return w.event_at < w.event_n
+
+
+cdef void poller_turn(Worker *w, int timeout) noexcept nogil:
+    """Begin a turn. If no events are left of the last one, wait for some, at most `timeout` ms (-1: for ever); then
+    hand them to their Watches, those for which there is time."""
+    cdef epoll_event *events = <epoll_event *>w.events
     cdef Watch *x
-    w.now_ns = clock_ns()
-    w.now = w.now_ns // 1000000
-    if unlikely(w.measuring):
-        w.work_ns = clock_work_ns()
-    for i in range(n):
-        x = <Watch *>events[i].data.ptr
-        x.on_event(w, x, events[i].events)
+    if likely(not poller_waits(w)):
+        w.event_at = 0
+        w.event_n = sys_epoll_wait(w.epfd, events, POLL_EVENTS, timeout)
+    turn_begin(w)
+    while w.event_at < w.event_n:
+        x = <Watch *>events[w.event_at].data.ptr
+        w.event_at += 1
+        if likely(x != NULL):
+            x.on_event(w, x, events[w.event_at - 1].events)
+        if w.event_at % TURN_LOOK == 0 and turn_spent(w, TURN_EVENTS):
+            break
 
 
 cdef int wake_open(Worker *w) noexcept nogil:

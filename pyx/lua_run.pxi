@@ -60,16 +60,13 @@ cdef inline void coro_recycle(Worker *w, Coro *co) noexcept nogil:
 
 cdef void coro_drop(Worker *w, Coro *co) noexcept nogil:
     """Leave the coroutine to Lua's collector; whatever it waited for is forgotten."""
-    cdef Coro **at = &w.turn
     timer_cancel(&w.wheel, &co.timer)
     if co.op != NULL:
         op_forget(w, co)
     if co.txns != NULL:
         txns_abandon(co)
     if co.queued:
-        while at[0] != co:
-            at = &at[0].turn
-        at[0] = co.turn
+        coro_unqueue(w, co)
     if co.listed:
         coro_unlist(co)
     ctx_forget(co)
@@ -266,18 +263,40 @@ cdef void coro_queue(Worker *w, Coro *co) noexcept nogil:
         w.turn = co
 
 
-cdef void coros_settle(Worker *w) noexcept nogil:
-    """Resume what waited for this turn. What yields again waits for the next one."""
+cdef void coro_unqueue(Worker *w, Coro *co) noexcept nogil:
+    """Take it out of the list that it is in."""
+    cdef Coro **at = &w.ready
+    while at[0] != NULL and at[0] != co:
+        at = &at[0].turn
+    if at[0] == NULL:
+        at = &w.turn
+        while at[0] != co:
+            at = &at[0].turn
+    at[0] = co.turn
+    co.queued = 0
+
+
+cdef void coros_take(Worker *w) noexcept nogil:
+    """Move all that wait for the next turn to `ready`, the oldest first."""
     cdef Coro *co
-    cdef Coro *ready = NULL
-    while w.turn != NULL:               # oldest first
+    while w.turn != NULL:
         co = w.turn
         w.turn = co.turn
-        co.turn = ready
-        ready = co
-    while ready != NULL:
-        co = ready
-        ready = co.turn
+        co.turn = w.ready
+        w.ready = co
+
+
+cdef void coros_settle(Worker *w) noexcept nogil:
+    """Resume what waited for this turn. What yields again waits for the next one, and so does what there is no time
+    for."""
+    cdef Coro *co
+    cdef uint32_t n = 0
+    if w.ready == NULL:
+        coros_take(w)
+    while w.ready != NULL and not (n and n % TURN_LOOK == 0 and turn_spent(w, TURN_COROS)):
+        co = w.ready
+        w.ready = co.turn
+        n += 1
         co.queued = 0
         if co.op != NULL and co.op.ready:
             op_done(w, co.op)

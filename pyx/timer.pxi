@@ -23,6 +23,10 @@ cdef void wheel_link(Wheel *x, Timer *t, uint64_t due) noexcept nogil:
         level = WHEEL_LEVELS - 1
         due = x.now | (<uint64_t>(WHEEL_SLOTS - 1) << (WHEEL_BITS * level))
     slot = <uint32_t>(due >> (WHEEL_BITS * level)) & (WHEEL_SLOTS - 1)
+    wheel_hang(x, t, due, level, slot)
+
+
+cdef inline void wheel_hang(Wheel *x, Timer *t, uint64_t due, uint32_t level, uint32_t slot) noexcept nogil:
     t.due = due
     t.slot = <uint16_t>(level * WHEEL_SLOTS + slot)
     t.prev = NULL
@@ -82,25 +86,46 @@ cdef int wheel_timeout(Wheel *x, uint64_t now) noexcept nogil:
 
 
 cdef void wheel_advance(Worker *w, uint64_t now) noexcept nogil:
-    """Fire what is due at `now`; callbacks may set and cancel any timer."""
+    """Fire what is due at `now`; callbacks may set and cancel any timer. If there is no time for all of them, the wheel
+    stands at the first that is left, and the next call goes on with it."""
     cdef Wheel *x = &w.wheel
     cdef Timer *t
     cdef uint64_t due
-    cdef uint32_t level, at
+    cdef uint32_t at, n = 0
     while True:
         due = wheel_next(x)
         if due == 0 or due > now:
             break
         x.now = due
-        level = 0
-        while not x.used[level]:
-            level += 1
-        at = level * WHEEL_SLOTS + <uint32_t>ctz64(x.used[level])
+        if x.used[0] == 0:
+            wheel_cascade(x)
+            continue
+        at = <uint32_t>ctz64(x.used[0])
         while x.slots[at] != NULL:
             t = x.slots[at]
             wheel_unlink(x, t)
             if t.deadline > now:
                 wheel_link(x, t, t.deadline)
-            else:
-                t.on_timer(w, t)
+                continue
+            t.on_timer(w, t)
+            n += 1
+            if n % TURN_LOOK == 0 and turn_spent(w, TURN_TIMERS):
+                return
     x.now = now
+
+
+cdef void wheel_cascade(Wheel *x) noexcept nogil:
+    """The wheel has come to a slot above the lowest level: spread its timers over the levels below."""
+    cdef Timer *t
+    cdef uint32_t level = 0
+    cdef uint32_t at
+    while not x.used[level]:
+        level += 1
+    at = level * WHEEL_SLOTS + <uint32_t>ctz64(x.used[level])
+    while x.slots[at] != NULL:
+        t = x.slots[at]
+        wheel_unlink(x, t)
+        if t.deadline > x.now:
+            wheel_link(x, t, t.deadline)
+        else:
+            wheel_hang(x, t, x.now, 0, <uint32_t>x.now % WHEEL_SLOTS)

@@ -13,7 +13,6 @@ cdef enum:
 
 cdef void worker_run(Worker *w) noexcept nogil:
     """The thread: load the script, serve until told to end. Answers PHASE_LOADED or PHASE_FAILED first."""
-    cdef epoll_event events[POLL_EVENTS]
     worker_set_self(w)
     if worker_open(w) != OK:
         worker_say(w, Span(b"cannot start a worker: out of memory or descriptors", 51))
@@ -29,7 +28,7 @@ cdef void worker_run(Worker *w) noexcept nogil:
     inbox_run(w)
     w.tune_at = w.now if w.state != NULL else UINT64_MAX
     while not w.ended:
-        worker_turn(w, events)
+        worker_turn(w)
     worker_close(w)
     worker_answer(w, PHASE_ENDED)
 
@@ -84,20 +83,20 @@ cdef void worker_close(Worker *w) noexcept nogil:
     poller_close(w)
 
 
-cdef void worker_turn(Worker *w, epoll_event *events) noexcept nogil:
+cdef void worker_turn(Worker *w) noexcept nogil:
     """One turn of the loop: wait, hand out what happened, then what was put off to the end of the turn."""
     cdef int timeout = 0
     if unlikely(w.measuring):
         turn_measure(w)
-    if w.turn == NULL and w.dirty == NULL and w.posts == NULL:
+    if likely(turn_rests(w)):
         timeout = wheel_timeout(&w.wheel, w.now)
-    poller_wait(w, events, timeout)
+    poller_turn(w, timeout)
     if unlikely(inbox_waits(w)):
         inbox_run(w)
     wheel_advance(w, w.now)
-    if unlikely(w.turn != NULL):
+    if unlikely(w.turn != NULL or w.ready != NULL):
         coros_settle(w)
-    if w.dirty != NULL or w.dead != NULL or w.out.cap > OUT_KEEP:
+    if w.dirty != NULL or w.settling != NULL or w.dead != NULL or w.out.cap > OUT_KEEP:
         conns_settle(w)
     if w.socks_dead != NULL:
         socks_settle(w)
@@ -108,16 +107,6 @@ cdef void worker_turn(Worker *w, epoll_event *events) noexcept nogil:
         state_tune_gc(w.state)
     if unlikely(w.draining):
         worker_check_drained(w)
-
-
-cdef void turn_measure(Worker *w) noexcept nogil:
-    """How long the turn took that ends here: nothing that runs on a worker may block it."""
-    cdef uint64_t took = clock_ns() - w.now_ns
-    cdef uint64_t worked = clock_work_ns() - w.work_ns
-    if took > w.count.longest_turn:
-        w.count.longest_turn = took
-    if worked > w.count.longest_work:
-        w.count.longest_work = worked
 
 
 # ---- Talking to the main thread --------------------------------------------------------------------------

@@ -7,6 +7,19 @@ from libc.stdlib cimport calloc
 include "c/lua.pxd"
 include "core.pxd"
 include "mem.pxi"
+
+cdef enum:
+    TURN_LOOK = 4
+    TURN_TIMERS = 0
+
+cdef bint hurried = False
+
+
+cdef bint turn_spent(Worker *w, uint64_t share) noexcept nogil:
+    """Stands for the budget of a turn (turn.pxi)."""
+    return hurried
+
+
 include "timer.pxi"
 
 ctypedef struct Alarm:
@@ -59,10 +72,11 @@ cdef class Clock:
         """What the poller would wait, in ms; -1: for ever."""
         return wheel_timeout(&self.w.wheel, now)
 
-    def advance(self, uint64_t now):
-        """The numbers of the timers that fire, in order."""
-        global nfired
+    def advance(self, uint64_t now, bint hurry=False):
+        """The numbers of the timers that fire, in order. `hurry`: there is time for TURN_LOOK of them only."""
+        global nfired, hurried
         nfired = 0
+        hurried = hurry
         wheel_advance(self.w, now)
         assert nfired <= 1 << 16
         return [fired[i] for i in range(nfired)]

@@ -65,6 +65,33 @@ def test_sleeping_as_long_as_told_never_misses_a_deadline(start):
     assert not model.deadlines
 
 
+@pytest.mark.parametrize("start", STARTS)
+def test_turns_without_time_fire_a_few_each_and_lose_none(start):
+    rng = random.Random(start)
+    clock, model, now = timer_native.Clock(300, start), Model(), start
+    for _ in range(200):
+        span = rng.choice(SPANS)
+        for i in rng.sample(range(300), 20):
+            deadline = now + 1 + rng.randrange(span)
+            clock.set(i, deadline)
+            model.deadlines[i] = deadline
+        now += rng.randrange(span + 1)
+        due, fired = model.due(now), []
+        while clock.timeout(now) == 0:
+            some = clock.advance(now, hurry=True)
+            assert len(some) <= 4
+            fired += some
+        assert sorted(fired) == sorted(due)
+
+
+def test_turn_without_time_fires_the_oldest_first():
+    clock = timer_native.Clock(12, 0)
+    for i in range(12):
+        clock.set(i, 60 + i)
+    assert [clock.advance(100, hurry=True) for _ in range(3)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert clock.timeout(100) == -1
+
+
 def test_moving_a_timer_later_costs_one_look_and_earlier_none():
     clock = timer_native.Clock(1, 1000)
     clock.set(0, 1100)

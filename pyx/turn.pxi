@@ -1,0 +1,43 @@
+# A turn of the loop and its budget: nothing that became ready is handed out all at once, so that a flood of one kind
+# (events, posts of other threads, timers, coroutines that go on) holds up neither the other kinds nor the rest of its
+# own. What a turn did not come to is the first of its kind in the next one, which does not sleep.
+# Each kind may go on until the turn is as old as its share says; so whatever the kinds before it did, it has the rest
+# up to its own share, and TURN_LOOK items at least. The clock is read once in that many.
+# A handler that computes for long is not interrupted: the turn is over when it ends.
+
+cdef enum:
+    TURN_LOOK = 4                   # items between two looks at the clock
+    TURN_EVENTS = 200000            # ns since the turn began, until which events are handed out,
+    TURN_POSTS = 400000             # ... what other threads have posted is run,
+    TURN_TIMERS = 450000            # ... timers fire,
+    TURN_COROS = 550000             # ... coroutines are resumed,
+    TURN_CONNS = 650000            # ... connections written to from outside are flushed
+
+
+cdef inline void turn_begin(Worker *w) noexcept nogil:
+    """Set the loop's clock."""
+    w.now_ns = clock_ns()
+    w.now = w.now_ns // 1000000
+    if unlikely(w.measuring):
+        w.work_ns = clock_work_ns()
+
+
+cdef inline bint turn_spent(Worker *w, uint64_t share) noexcept nogil:
+    """Whether the turn is older than `share`."""
+    return clock_ns() - w.now_ns >= share
+
+
+cdef inline bint turn_rests(Worker *w) noexcept nogil:
+    """Whether the turns before have left nothing to do: the loop may sleep."""
+    return not (poller_waits(w) or w.posts != NULL or w.ready != NULL or w.turn != NULL or w.settling != NULL
+                or w.dirty != NULL)
+
+
+cdef void turn_measure(Worker *w) noexcept nogil:
+    """How long the turn took that ends here: nothing that runs on a worker may block it."""
+    cdef uint64_t took = clock_ns() - w.now_ns
+    cdef uint64_t worked = clock_work_ns() - w.work_ns
+    if took > w.count.longest_turn:
+        w.count.longest_turn = took
+    if worked > w.count.longest_work:
+        w.count.longest_work = worked
