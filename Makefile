@@ -95,6 +95,8 @@ $(VENV)/stamp-venv:
 	  || { echo "make: Python.h is missing: apt-get install python3-dev" >&2; exit 1; }
 	@echo '#include <zlib.h>' | gcc -E -o /dev/null - 2>/dev/null \
 	  || { echo "make: zlib.h is missing: apt-get install zlib1g-dev" >&2; exit 1; }
+	@echo '#include <openssl/ssl.h>' | gcc -E -o /dev/null - 2>/dev/null \
+	  || { echo "make: openssl/ssl.h is missing: apt-get install libssl-dev" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 	  || { echo "make: venv is missing: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

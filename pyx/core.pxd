@@ -898,7 +898,7 @@ cdef extern from *:
 ctypedef struct TlsApi:
     size_t size             # sizeof(TlsApi): both extensions come from one build
     TlsContext *(*context_new)(const TlsOptions *o, char *error) noexcept nogil
-    #       NULL: `error` (room for TLS_ERROR_MAX) says why. Reads files: not for a worker
+    #       NULL: `error` (room for TLS_ERROR_MAX) says why. Takes ms and reads files: for the main thread alone
     void (*context_hold)(TlsContext *c) noexcept nogil
     void (*context_free)(TlsContext *c) noexcept nogil
     #       one holder less. Sessions hold their context
@@ -906,12 +906,13 @@ ctypedef struct TlsApi:
     #       NULL: out of memory
     int (*handshake)(TlsSession *s) noexcept nogil
     #       OK: done, the peer is who it should be; `version` and so on are filled.
-    #       With TLS 1.3 a server that refuses the client's certificate says so only to the first read
+    #       ERR_CLOSED: the peer has hung up. With TLS 1.3 a server that refuses the client's certificate says so only
+    #       to the first read
     ptrdiff_t (*read)(TlsSession *s, char *p, size_t n) noexcept nogil
     #       0: the peer has ended the stream properly. ERR_CLOSED: it is gone without that, what came may be cut off
     ptrdiff_t (*write)(TlsSession *s, const char *p, size_t n) noexcept nogil
-    #       may take a part (at most 16 KiB at once). After PENDING the next write must begin with the same bytes, at
-    #       least as many, wherever they are then; they may be on their way already
+    #       may take a part. After PENDING the next write must begin with the same bytes, at least as many, wherever
+    #       they are then; they may be on their way already
     size_t (*pending)(TlsSession *s) noexcept nogil
     #       whether something was received and not read. More than 0 may turn out to be no data: a connection with
     #       that is not idle
@@ -928,7 +929,7 @@ ctypedef struct TlsContext:
 ctypedef struct TlsSession:
     const TlsApi *api
     uint32_t want           # after PENDING: EPOLLIN or EPOLLOUT
-    int verify_error        # X509_V_ERR_* if the certificate was refused, else 0
+    int verify_error        # X509_V_ERR_* if the certificate is wrong, else 0; set with TLS_VERIFY_NONE, too
     int system_error        # after ERR_SYSTEM: errno
     const char *error       # after ERR_TLS: why; good until session_free. It begins with
     #       "certificate verify failed: ": OpenSSL's reason follows ("certificate has expired", "hostname mismatch")

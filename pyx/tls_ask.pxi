@@ -97,5 +97,5 @@ cdef const TlsApi *tls_api_gil(object capsule) except NULL:
     """The table in a capsule of heartc._tls."""
     cdef const TlsApi *api = <const TlsApi *>PyCapsule_GetPointer(capsule, TLS_CAPSULE)
     if api.size != sizeof(TlsApi):
-        raise ImportError("heartc._tls and heartc._core are of different builds")
+        raise ImportError(b"heartc._tls and heartc._core are of different builds")
     return api

@@ -20,7 +20,7 @@ cd "$(dirname "$0")/../.."
 readonly SUITE=bookworm ENTRY=heart-aarch64
 readonly REGISTRY=/proc/sys/fs/binfmt_misc
 readonly TRUSTED=/etc/ssl/certs/ca-certificates.crt
-readonly PACKAGES=gcc,libc6-dev,libzstd-dev,make,python3-dev,python3-venv,zlib1g-dev
+readonly PACKAGES=gcc,libc6-dev,libpcre2-8-0,libssl-dev,libzstd-dev,make,python3-dev,python3-venv,zlib1g-dev
 readonly MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 root=$(realpath -m "${HEART_ARM_ROOT:-build/arm64/root}")
 
