@@ -517,6 +517,8 @@ cdef enum SockRead:
     READ_UNTIL              # up to Sock.delimiter, in pieces of at most `want` bytes if that is not 0
     READ_DATAGRAM           # one, whatever its length
     READ_ACCEPT             # a connection, from a listener
+    READ_HEAD               # of an HTTP response, of at most `want` bytes
+    READ_CHUNK              # a part of a chunked body, at most `want` bytes
 
 cdef enum SockFlag:
     SOCK_WATCHED = 1        # the poller knows it
@@ -572,6 +574,10 @@ ctypedef struct Sock:
     size_t scanned          # unread bytes that need not be looked at again
     size_t found            # result: bytes to give
     size_t skip             # ... and bytes that are used up, what is given included
+    size_t before           # READ_CHUNK: bytes of framing before them
+    int http                # what was found: PARTIAL, or a result of http_parse_reply or http_chunk
+    HttpReplyHead head      # READ_HEAD
+    ChunkState chunk        # READ_CHUNK: between two reads, too
     Span unread             # input that nobody has taken: in `input` or (SOCK_SCRATCH) in the scratch buffer
     Buf input
     # output

@@ -31,6 +31,7 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"ulid", l_core_ulid)
     core_put(L, s, b"kv_disk", l_core_kv_disk)
     core_put(L, s, b"longest_turn", l_core_longest_turn)
+    core_put(L, s, b"now", l_core_now)
     lua_push_folder(L, s.worker.server)
     lua_setfield(L, -2, b"folder")
     lua_archive_open(L, s)
@@ -253,6 +254,12 @@ cdef int l_core_loaded(lua_State *L) noexcept nogil:
     if buf_append(&s.files, path.p, path.n) == OK:
         buf_put(&s.files, 0)
     return 0
+
+
+cdef int l_core_now(lua_State *L) noexcept nogil:
+    """now() → seconds of a clock that only goes forward, to the millisecond"""
+    lua_pushnumber(L, <double>clock_ms() / 1000)
+    return 1
 
 
 cdef int l_core_longest_turn(lua_State *L) noexcept nogil:

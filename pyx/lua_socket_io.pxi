@@ -363,6 +363,10 @@ cdef int push_received(lua_State *L, Sock *s) noexcept nogil:
         return push_datagram(L, s)
     if s.read == READ_ACCEPT:
         return push_accepted(L, s)
+    if s.read == READ_HEAD:
+        return push_head(L, s)
+    if s.read == READ_CHUNK:
+        return push_chunk(L, s)
     return push_text(L, s)
 
 

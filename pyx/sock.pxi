@@ -448,6 +448,10 @@ cdef bint sock_satisfied(Sock *s) noexcept nogil:
         return sock_find_delimiter(s)
     elif s.read == READ_DATAGRAM:
         return s.flags & SOCK_GOT
+    elif s.read == READ_HEAD:
+        return sock_find_head(s)
+    elif s.read == READ_CHUNK:
+        return sock_find_chunk(s)
     elif s.read == READ_ACCEPT:
         return s.accepted != NULL
     return False                        # READ_ALL ends with the stream
