@@ -1,7 +1,7 @@
 # The head of a response, for clients: bytes in, framing out (RFC 9110, RFC 9112). Field lines are checked here and
 # found again by fields_next when somebody asks for them.
-# It is more patient than the parser of requests where that cannot change what the message means: lines may end in a bare
-# LF, a folded line is unfolded in place, equal lengths may be repeated, the reason may be missing.
+# It is more patient than the parser of requests where that cannot change what the message means: lines may end in a
+# bare LF, a folded line is unfolded in place, equal lengths may be repeated, the reason may be missing.
 # Invariants: no byte at or after p + n is read; a prefix is PARTIAL or has the refusal of the whole.
 # Not for requests (http_parse), nor bodies (http_chunk).
 

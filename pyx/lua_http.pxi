@@ -1,5 +1,5 @@
-# HTTP for clients: the methods read_head and receive_chunk of sockets, and what finds fields in a head. A head is one Lua
-# string, as it came; of most responses nobody asks for more than a field or two.
+# HTTP for clients: the methods read_head and receive_chunk of sockets, and what finds fields in a head. A head is one
+# Lua string, as it came; of most responses nobody asks for more than a field or two.
 
 cdef enum:
     HTTP_FIELDS_JOINED = 256    # fields of one name that are joined
@@ -8,9 +8,9 @@ cdef enum:
 # ---- Reading ---------------------------------------------------------------------------------------------
 
 cdef int l_sock_read_head(lua_State *L) noexcept nogil:
-    """read_head(max) → status, head, length, keep: the head of a response as a string of at most `max` bytes; the length
-    of its body in bytes, "chunked", or nil (up to the end of the connection); whether the connection stays open. Or nil
-    and the reason."""
+    """read_head(max) → status, head, length, keep: the head of a response as a string of at most `max` bytes; the
+    length of its body in bytes, "chunked", or nil (up to the end of the connection); whether the connection stays
+    open. Or nil and the reason."""
     cdef Sock *s = l_check_sock(L)
     cdef size_t most = l_check_size(L, 2)
     cdef int n = l_read_begin(L, s, READ_HEAD, most)
