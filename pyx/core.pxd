@@ -293,6 +293,9 @@ ctypedef struct Req
 ctypedef struct State
 ctypedef struct Coro
 ctypedef struct Ctx
+ctypedef struct Task
+ctypedef struct TaskLink
+ctypedef struct TaskWait
 ctypedef struct Mount
 ctypedef struct LogRing
 ctypedef struct KvStore
@@ -463,8 +466,8 @@ cdef enum ReqFlag:
     REQ_HAS_DATE = 256      # the handler set its own Date
     REQ_HAS_SERVER = 512
     REQ_FAILED = 1024       # onerror is running: a second error ends it
-    REQ_READING = 2048      # the handler waits for a part of the body
-    REQ_WRITING = 4096      # the handler waits for the client to take output
+    REQ_READING = 2048      # Req.waiter waits for a part of the body
+    REQ_WRITING = 4096      # Req.waiter waits for the client to take output
     REQ_TOLD_CLOSED = 8192  # the handler knows that its client is gone
     REQ_HELD = 16384        # a function on the C stack will close it
     REQ_BODY_TAKEN = 32768  # ctx.reader() has given the buffered body
@@ -477,6 +480,7 @@ ctypedef struct Req:
     const Proto *proto
     State *state            # the generation that serves it
     Coro *coro              # that runs its handler
+    Coro *waiter            # that waits for the client: the same, or a task's; NULL: none
     Req *next               # State.requests, while suspended
     Req *prev
     HttpHead head
@@ -622,6 +626,7 @@ cdef enum CoroWait:
     WAIT_WRITE              # the client to take output
     WAIT_TURN               # a bare coroutine.yield(): the next turn of the loop
     WAIT_POST               # Coro.op
+    WAIT_NOTHING            # it will not go on: it was cancelled and has caught the error too often
 
 cdef enum CoroRole:
     ROLE_HANDLER
@@ -630,7 +635,19 @@ cdef enum CoroRole:
     ROLE_LOAD               # runs the script of a new state
     ROLE_WATCH              # a task that sleeps until something is told to it: see State.watching
 
-# A pooled coroutine. Stack index 1 is its ctx; a finished handler leaves it ready for the next one.
+# Which of the worker's queues a coroutine is in.
+cdef enum CoroPlace:
+    PLACE_NONE
+    PLACE_SOON
+    PLACE_TURN
+
+# Coroutines that are to go on, the oldest first.
+ctypedef struct CoroQueue:
+    Coro *first
+    Coro **end              # where the next one is linked
+
+# A pooled coroutine. Stack index 1 is its ctx; a finished handler leaves it ready for the next one. While it runs a
+# Task, that is at index 2 and at 3 the ctx of the request that spawned it (`ctx` is that one then), or nil.
 ctypedef struct Coro:
     Timer timer
     lua_State *L
@@ -639,17 +656,52 @@ ctypedef struct Coro:
     Ctx *ctx
     Coro *next              # State.idle or State.suspended
     Coro *prev
-    Coro *turn              # Worker.turn or Worker.ready
+    Coro *turn              # the next one of its CoroQueue
+    Coro **turn_at          # what points here
     uint64_t wake_at        # WAIT_TIMER, WAIT_POST: ms; the latter 0: no deadline
     Op *op                  # WAIT_POST
+    Task *task              # that it runs; NULL: a handler or an event
+    lua_State *waiting      # the Lua coroutine that waits: L, or one that the application has made
     KvTxn *txns             # open transactions, the innermost first; they are rolled back with it
     uint32_t waits          # how often it has yielded
     int ref                 # anchors L in the registry
     uint8_t wait            # CoroWait
     uint8_t role            # CoroRole
-    uint8_t queued          # in Worker.turn or Worker.ready
+    uint8_t queued          # CoroPlace
     uint8_t listed          # in State.suspended
     uint8_t gone            # the client left while it waited: it gets nil, "closed"
+    uint8_t cancelled       # every wait raises "cancelled". Counts how often that was swallowed
+    uint8_t throws          # it goes on with an error in place of what it waited for
+
+cdef enum TaskStatus:
+    TASK_RUNNING
+    TASK_DONE
+    TASK_FAILED
+    TASK_CANCELLED
+
+# What a task userdata holds. Its environment is the list of results once it is done; {error, traceback} if it failed.
+ctypedef struct Task:
+    Coro *coro              # NULL: it has ended
+    TaskLink *joiners
+    int results             # of its function
+    uint8_t status          # TaskStatus
+
+# That somebody waits for a task.
+ctypedef struct TaskLink:
+    TaskWait *wait
+    Task *task
+    TaskLink *next          # in Task.joiners
+    TaskLink **at           # what points here; NULL: it is in no list
+    uint32_t position       # in the list that was given
+
+# A coroutine that waits until some tasks have ended. All its links follow the struct.
+ctypedef struct TaskWait:
+    Op op
+    uint32_t n              # links
+    uint32_t left           # tasks that must end
+    uint32_t ended          # position of the task that ended the wait; 0: all had to end and did
+    uint8_t strict          # one that fails is enough, too
+    TaskLink links[1]
 
 # One directory served by app.static.
 ctypedef struct Mount:
@@ -691,6 +743,8 @@ ctypedef struct State:
     int ctx_functions       # name -> what makes it, see lua_ctx.pxi
     int ctx_methods         # the metatable of all tables of ctx methods
     int ctx_assign
+    int task_meta           # the metatable of tasks
+    int task_of             # Coro.ref -> the task that it runs
     Buf files               # that were loaded, NUL-separated
     Buf places              # with Server.checking: where each route was registered, NUL-separated
     int pause               # of the collector, as the engine has set it; 0: the application has set its own
@@ -783,8 +837,8 @@ ctypedef struct Worker:
     State *fresh            # prepared, not yet committed
     State *retired
     Coro *running
-    Coro *turn              # go on in the next turn
-    Coro *ready             # taken from `turn`, the oldest first
+    CoroQueue soon          # go on in this turn, if there is time
+    CoroQueue turn          # go on in the next turn
     Buf scratch_json        # of log fields
     JsonScratch *json       # of ctx.json and json.encode
     Buf scratch_text

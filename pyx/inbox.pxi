@@ -97,7 +97,7 @@ cdef void op_ready(Worker *w, Op *op) noexcept nogil:
         op.drop(w, op)
         return
     op.ready = 1
-    coro_queue(w, op.coro)
+    coro_soon(w, op.coro)
 
 
 cdef void op_attach(Worker *w, Coro *co, Op *op) noexcept nogil:

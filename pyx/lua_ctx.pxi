@@ -58,7 +58,8 @@ cdef void ctx_adopt(Coro *co, int index) noexcept nogil:
 cdef void ctx_forget(Coro *co) noexcept nogil:
     """The coroutine goes away; a ctx that somebody kept refuses every use from now on."""
     cdef lua_State *L = co.state.L
-    co.ctx.req = NULL
+    if co.req != NULL:          # not that of another coroutine's request, which a task has inherited
+        co.ctx.req = NULL
     lua_pushlightuserdata(L, co)
     lua_pushnil(L)
     lua_rawset(L, LUA_REGISTRYINDEX)
@@ -130,9 +131,9 @@ cdef inline Req *ctx_req(lua_State *L) noexcept nogil:
     if likely(x != NULL):
         return ctx_serving(L, x)
     co = worker_self().running
-    if co == NULL or co.req == NULL:
+    if co == NULL or co.ctx.req == NULL:
         luaL_error(L, b"heart.v1.context: no request is served here")
-    return co.req
+    return co.ctx.req
 
 
 cdef inline Req *ctx_serving(lua_State *L, Ctx *x) noexcept nogil:
@@ -525,6 +526,7 @@ cdef int l_ctx_read(lua_State *L) noexcept nogil:
         return 2
     if r.flags & REQ_BODY_DONE:
         return l_nil(L)
+    l_check_free(L, r)
     return l_wait(L, WAIT_READ)
 
 

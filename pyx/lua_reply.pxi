@@ -490,6 +490,7 @@ cdef int l_stream_write(lua_State *L) noexcept nogil:
         lua_pushlstring(L, b"closed", 6)
         return 2
     if r.conn.flags & CONN_BLOCKED or r.conn.out.n - r.conn.out_at > OUT_HIGH:
+        l_check_free(L, r)
         return l_wait(L, WAIT_WRITE)
     lua_pushboolean(L, 1)
     return 1

@@ -61,6 +61,8 @@ cdef inline void coro_recycle(Worker *w, Coro *co) noexcept nogil:
 cdef void coro_drop(Worker *w, Coro *co) noexcept nogil:
     """Leave the coroutine to Lua's collector; whatever it waited for is forgotten."""
     timer_cancel(&w.wheel, &co.timer)
+    if co.task != NULL:
+        task_end(w, co, TASK_CANCELLED)
     if co.op != NULL:
         op_forget(w, co)
     if co.txns != NULL:
@@ -69,9 +71,17 @@ cdef void coro_drop(Worker *w, Coro *co) noexcept nogil:
         coro_unqueue(w, co)
     if co.listed:
         coro_unlist(co)
+    coro_leave_client(co)
     ctx_forget(co)
     luaL_unref(co.state.L, LUA_REGISTRYINDEX, co.ref)
     slab_free(&w.coros, co)
+
+
+cdef inline void coro_leave_client(Coro *co) noexcept nogil:
+    """It does not wait for the client of its request any more."""
+    cdef Req *r = co.ctx.req
+    if r != NULL and r.waiter == co:
+        req_take_waiter(r)
 
 
 cdef void coro_list(Coro *co) noexcept nogil:
@@ -166,6 +176,8 @@ cdef inline void coro_finish(Worker *w, Coro *co) noexcept nogil:
     cdef uint8_t role
     if unlikely(co.role != ROLE_HANDLER):
         role = co.role
+        if co.task != NULL:
+            task_done(w, co)
         state_release_role(s, role)
         coro_recycle(w, co)
         if role == ROLE_LOAD:
@@ -186,7 +198,10 @@ cdef int l_wait(lua_State *L, uint8_t wait) noexcept nogil:
     cdef Coro *co = worker_self().running
     if co == NULL:
         return luaL_error(L, b"this function waits, so it must run in a handler, an event or a task")
+    if unlikely(co.cancelled):
+        return l_raise_cancelled(L, co)
     co.wait = wait
+    co.waiting = L
     lua_pushlightuserdata(L, &ENGINE_TAG)
     return lua_yield(L, 1)
 
@@ -200,7 +215,7 @@ cdef int l_wait_op_until(lua_State *L, Op *op, uint64_t deadline) noexcept nogil
     """The same, at most until `deadline` (ms of the worker's clock; 0: as long as it takes)."""
     cdef Worker *w = worker_self()
     cdef Coro *co = w.running
-    if co == NULL:
+    if co == NULL or co.cancelled:
         op.drop(w, op)
     else:
         op_attach(w, co, op)
@@ -213,12 +228,18 @@ cdef void coro_suspend(Worker *w, Coro *co) noexcept nogil:
     cdef Req *r = co.req
     if lua_touserdata(co.L, -1) != &ENGINE_TAG:
         co.wait = WAIT_TURN
+        co.waiting = co.L
     if co.op != NULL and co.wait != WAIT_POST:      # an op whose yield had failed
         op_forget(w, co)
     co.waits += 1
     lua_settop(co.L, 0)
     coro_list(co)
     co.ctx.shared = 1
+    if unlikely(co.wait == WAIT_NOTHING):
+        coro_end(w, co)
+        return
+    if r == NULL and (co.wait == WAIT_READ or co.wait == WAIT_WRITE):
+        r = co.ctx.req                  # that a task has inherited
     if r != NULL and not lua_suspend_request(w, co, r):
         return
     if co.wait == WAIT_TIMER:
@@ -243,70 +264,89 @@ cdef bint lua_suspend_request(Worker *w, Coro *co, Req *r) noexcept nogil:
             return False
         return True
     if co.wait == WAIT_READ:
+        r.waiter = co
         r.flags |= REQ_READING
         r.conn.flags &= ~<uint32_t>CONN_PAUSED
         r.proto.want_body(w, r)
         return False
     r.conn.flags |= CONN_PAUSED
     if co.wait == WAIT_WRITE:
+        r.waiter = co
         r.flags |= REQ_WRITING
         r.conn.flags |= CONN_PUMP
         conn_touch(w, r.conn)
     return True
 
 
+cdef inline void queue_init(CoroQueue *q) noexcept nogil:
+    q.first = NULL
+    q.end = &q.first
+
+
+cdef inline void queue_put(CoroQueue *q, Coro *co, uint8_t place) noexcept nogil:
+    co.queued = place
+    co.turn = NULL
+    co.turn_at = q.end
+    q.end[0] = co
+    q.end = &co.turn
+
+
+cdef inline void queue_remove(CoroQueue *q, Coro *co) noexcept nogil:
+    co.queued = PLACE_NONE
+    co.turn_at[0] = co.turn
+    if co.turn != NULL:
+        co.turn.turn_at = co.turn_at
+    else:
+        q.end = co.turn_at
+
+
 cdef void coro_queue(Worker *w, Coro *co) noexcept nogil:
     """Go on in the next turn."""
     if not co.queued:
-        co.queued = 1
-        co.turn = w.turn
-        w.turn = co
+        queue_put(&w.turn, co, PLACE_TURN)
+
+
+cdef void coro_soon(Worker *w, Coro *co) noexcept nogil:
+    """Go on at the end of this turn."""
+    if not co.queued:
+        queue_put(&w.soon, co, PLACE_SOON)
 
 
 cdef void coro_unqueue(Worker *w, Coro *co) noexcept nogil:
-    """Take it out of the list that it is in."""
-    cdef Coro **at = &w.ready
-    while at[0] != NULL and at[0] != co:
-        at = &at[0].turn
-    if at[0] == NULL:
-        at = &w.turn
-        while at[0] != co:
-            at = &at[0].turn
-    at[0] = co.turn
-    co.queued = 0
-
-
-cdef void coros_take(Worker *w) noexcept nogil:
-    """Move all that wait for the next turn to `ready`, the oldest first."""
-    cdef Coro *co
-    while w.turn != NULL:
-        co = w.turn
-        w.turn = co.turn
-        co.turn = w.ready
-        w.ready = co
+    queue_remove(&w.soon if co.queued == PLACE_SOON else &w.turn, co)
 
 
 cdef void coros_settle(Worker *w) noexcept nogil:
-    """Resume what waited for this turn. What yields again waits for the next one, and so does what there is no time
-    for."""
+    """Resume what waited for this turn, and what becomes ready meanwhile, as far as there is time: a task may be spawned,
+    run and joined in one turn. A bare yield waits for the next one."""
     cdef Coro *co
     cdef uint32_t n = 0
-    if w.ready == NULL:
-        coros_take(w)
-    while w.ready != NULL and not (n and n % TURN_LOOK == 0 and turn_spent(w, TURN_COROS)):
-        co = w.ready
-        w.ready = co.turn
+    while w.turn.first != NULL:
+        co = w.turn.first
+        queue_remove(&w.turn, co)
+        queue_put(&w.soon, co, PLACE_SOON)
+    while w.soon.first != NULL and not (n and n % TURN_LOOK == 0 and turn_spent(w, TURN_COROS)):
+        co = w.soon.first
+        queue_remove(&w.soon, co)
         n += 1
-        co.queued = 0
-        if co.op != NULL and co.op.ready:
-            op_done(w, co.op)
-        elif co.gone:
-            co.gone = 0
-            lua_pushnil(co.L)
-            lua_pushlstring(co.L, b"closed", 6)
-            coro_wake(w, co, 2)
-        else:
-            coro_wake(w, co, 0)
+        coro_go_on(w, co)
+
+
+cdef inline void coro_go_on(Worker *w, Coro *co) noexcept nogil:
+    """Resume a coroutine that was queued."""
+    if co.throws:
+        coro_throw(w, co)
+    elif co.op != NULL and co.op.ready:
+        op_done(w, co.op)
+    elif co.gone:
+        co.gone = 0
+        lua_pushnil(co.L)
+        lua_pushlstring(co.L, b"closed", 6)
+        coro_wake(w, co, 2)
+    elif co.task != NULL and lua_status(co.L) == LUA_OK:
+        coro_wake(w, co, lua_gettop(co.L) - TASK_BASE - 1)
+    else:
+        coro_wake(w, co, 0)
 
 
 cdef void coro_wake(Worker *w, Coro *co, int nargs) noexcept nogil:
@@ -321,6 +361,76 @@ cdef void coro_wake(Worker *w, Coro *co, int nargs) noexcept nogil:
         conn_end(w, c)
 
 
+# ---- Cancelling ------------------------------------------------------------------------------------------
+# LuaJIT can not raise an error in a suspended coroutine. So it is resumed with a hook that raises before the first
+# instruction: what goes on after a yield is interpreted, also if the code around it was compiled.
+
+cdef enum:
+    SWALLOWED_MAX = 100         # times that a cancelled coroutine may catch the error and wait again
+
+
+cdef void coro_cancel(Worker *w, Coro *co) noexcept nogil:
+    """Have every wait of the coroutine raise "cancelled" from now on, also the one that it is in. From anywhere."""
+    if not co.cancelled:
+        co.cancelled = 1
+    if not co.listed or co.throws:          # it runs, or is told already
+        return
+    if co.task != NULL and lua_status(co.L) == LUA_OK:
+        coro_end(w, co)
+        return
+    timer_cancel(&w.wheel, &co.timer)
+    if co.op != NULL:
+        op_forget(w, co)
+    if co.queued:
+        coro_unqueue(w, co)
+    coro_leave_client(co)
+    co.gone = 0
+    co.throws = 1
+    coro_soon(w, co)
+
+
+cdef void coro_end(Worker *w, Coro *co) noexcept nogil:
+    """Drop a coroutine that has no request, or end its request."""
+    cdef Req *r = co.req
+    if r == NULL:
+        state_release_role(co.state, co.role)
+    coro_drop(w, co)
+    if r != NULL:
+        r.coro = NULL
+        req_cancel(w, r)
+
+
+cdef int l_raise_cancelled(lua_State *L, Coro *co) noexcept nogil:
+    """One that catches this error for ever is not resumed any more."""
+    if co.cancelled <= SWALLOWED_MAX:
+        co.cancelled += 1
+        lua_pushlstring(L, b"cancelled", 9)
+        return lua_error(L)
+    co.wait = WAIT_NOTHING
+    lua_pushlightuserdata(L, &ENGINE_TAG)
+    return lua_yield(L, 1)
+
+
+cdef void throw_hook(lua_State *L, void *ar) noexcept nogil:
+    """Nested coroutines pass the wait on, so the error is raised only where the innermost one goes on."""
+    cdef Coro *co = worker_self().running
+    if L == co.waiting:
+        lua_sethook(L, NULL, 0, 0)
+        l_raise_cancelled(L, co)
+
+
+cdef void coro_throw(Worker *w, Coro *co) noexcept nogil:
+    """Resume a suspended coroutine with the error."""
+    cdef lua_Hook hook = lua_gethook(co.L)
+    cdef int mask = lua_gethookmask(co.L)
+    cdef int count = lua_gethookcount(co.L)
+    cdef lua_State *L = co.state.L
+    co.throws = 0
+    lua_sethook(L, throw_hook, LUA_MASKCOUNT, 1)
+    coro_wake(w, co, 0)
+    lua_sethook(L, hook, mask, count)
+
+
 cdef void coro_on_timer(Worker *w, Timer *t) noexcept nogil:
     cdef Coro *co = <Coro *>t
     if co.op != NULL:
@@ -329,10 +439,24 @@ cdef void coro_on_timer(Worker *w, Timer *t) noexcept nogil:
         coro_wake(w, co, 0)
 
 
+cdef inline Coro *req_take_waiter(Req *r) noexcept nogil:
+    """The coroutine that waits for the client, which it does no more."""
+    cdef Coro *co = r.waiter
+    r.waiter = NULL
+    r.flags &= ~<uint32_t>(REQ_READING | REQ_WRITING)
+    return co
+
+
+cdef int l_check_free(lua_State *L, Req *r) noexcept nogil:
+    """One coroutine at a time waits for the client."""
+    if r.waiter != NULL:
+        luaL_error(L, b"another task waits for this client")
+    return 0
+
+
 cdef void lua_give_body(Worker *w, Req *r, Span part) noexcept nogil:
-    """A part of the body for the handler that waits for it; an empty one: the body has ended."""
-    cdef Coro *co = r.coro
-    r.flags &= ~<uint32_t>REQ_READING
+    """A part of the body for the coroutine that waits for it; an empty one: the body has ended."""
+    cdef Coro *co = req_take_waiter(r)
     if part.n:
         lua_pushlstring(co.L, part.p, part.n)
     else:
@@ -341,34 +465,39 @@ cdef void lua_give_body(Worker *w, Req *r, Span part) noexcept nogil:
 
 
 cdef void lua_fail_body(Worker *w, Req *r, int status) noexcept nogil:
-    """The rest of the body will not come; the handler that waits for it gets nil and the reason."""
+    """The rest of the body will not come; who waits for it gets nil and the reason."""
     cdef const char *why = b"malformed chunk"
-    r.flags &= ~<uint32_t>REQ_READING
+    cdef Coro *co = req_take_waiter(r)
     r.flags |= REQ_BODY_FAILED
     r.conn.flags |= CONN_LINGER
     if status == 408:
         why = b"timeout"
     elif status == 413:
         why = b"too large"
-    lua_pushnil(r.coro.L)
-    lua_pushstring(r.coro.L, why)
-    coro_wake(w, r.coro, 2)
+    lua_pushnil(co.L)
+    lua_pushstring(co.L, why)
+    coro_wake(w, co, 2)
 
 
 cdef void lua_resume_writer(Worker *w, Req *r) noexcept nogil:
     """The client has taken the output: go on writing."""
-    r.flags &= ~<uint32_t>REQ_WRITING
-    lua_pushboolean(r.coro.L, 1)
-    coro_wake(w, r.coro, 1)
+    cdef Coro *co = req_take_waiter(r)
+    lua_pushboolean(co.L, 1)
+    coro_wake(w, co, 1)
+
+
+cdef void lua_waiter_gone(Worker *w, Req *r) noexcept nogil:
+    """The client, or the request, has gone: who waits for it is told in the next turn."""
+    cdef Coro *co = req_take_waiter(r)
+    co.gone = 1
+    coro_queue(w, co)
 
 
 cdef void lua_client_gone(Worker *w, Req *r) noexcept nogil:
-    """The connection closed under a handler. One that waits for the client is told in the next turn."""
-    if r.flags & (REQ_READING | REQ_WRITING):
-        r.flags &= ~<uint32_t>(REQ_READING | REQ_WRITING)
-        r.coro.gone = 1
-        coro_queue(w, r.coro)
-    elif r.coro != NULL and r.coro.op != NULL:
+    """The connection closed under a handler."""
+    if r.waiter != NULL:
+        lua_waiter_gone(w, r)
+    if r.coro.op != NULL:
         op_client_gone(w, r.coro)
 
 
@@ -396,6 +525,9 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
     cdef uint8_t role = co.role
     cdef Buf message
     cdef Buf trace
+    if co.task != NULL:
+        task_fail(w, co, rc)
+        return
     memset(&message, 0, sizeof(Buf))
     memset(&trace, 0, sizeof(Buf))
     lua_describe(s, co, &message, &trace)

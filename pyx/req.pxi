@@ -31,6 +31,7 @@ cdef inline void req_open(Worker *w, Req *r, Conn *c) noexcept nogil:
     r.state = w.state
     r.state.holders += 1
     r.coro = NULL
+    r.waiter = NULL
     r.copy = NULL
     r.route = NULL
     r.mount = NULL
@@ -68,6 +69,8 @@ cdef void req_close(Worker *w, Req *r) noexcept nogil:
         close(r.file)
     if r.flags & REQ_LISTED:
         req_unlist(r)
+    if unlikely(r.waiter != NULL):
+        lua_waiter_gone(w, r)
     if r.copy != NULL:
         free(r.copy)
     state_release(w, r.state)

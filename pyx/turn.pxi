@@ -29,8 +29,8 @@ cdef inline bint turn_spent(Worker *w, uint64_t share) noexcept nogil:
 
 cdef inline bint turn_rests(Worker *w) noexcept nogil:
     """Whether the turns before have left nothing to do: the loop may sleep."""
-    return not (poller_waits(w) or w.posts != NULL or w.ready != NULL or w.turn != NULL or w.settling != NULL
-                or w.dirty != NULL)
+    return not (poller_waits(w) or w.posts != NULL or w.soon.first != NULL or w.turn.first != NULL
+                or w.settling != NULL or w.dirty != NULL)
 
 
 cdef void turn_measure(Worker *w) noexcept nogil:

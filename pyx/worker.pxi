@@ -43,6 +43,8 @@ cdef int worker_open(Worker *w) noexcept nogil:
     w.json = <JsonScratch *>calloc(1, sizeof(JsonScratch))
     if w.scratch == NULL or w.headers == NULL or w.json == NULL or poller_open(w) != OK or wake_open(w) != OK:
         return ERR_SYSTEM
+    queue_init(&w.soon)
+    queue_init(&w.turn)
     slab_init(&w.conns, sizeof(Conn))
     slab_init(&w.reqs, sizeof(Req))
     slab_init(&w.coros, sizeof(Coro))
@@ -94,7 +96,7 @@ cdef void worker_turn(Worker *w) noexcept nogil:
     if unlikely(inbox_waits(w)):
         inbox_run(w)
     wheel_advance(w, w.now)
-    if unlikely(w.turn != NULL or w.ready != NULL):
+    if unlikely(w.turn.first != NULL or w.soon.first != NULL):
         coros_settle(w)
     if w.dirty != NULL or w.settling != NULL or w.dead != NULL or w.out.cap > OUT_KEEP:
         conns_settle(w)

@@ -71,6 +71,22 @@ do
   end
 end
 
+-- ---- Tasks ---------------------------------------------------------------------------------------------------
+
+do
+  local wait, results = core.task.wait, core.task.results
+
+  ---What the task's function returns, once it has; its error is raised. nil and "timeout" or "cancelled".
+  ---@param seconds? number
+  function core.task.methods:join(seconds)
+    local ok, err = wait(self, seconds)
+    if not ok then
+      return nil, err
+    end
+    return results(self)
+  end
+end
+
 -- ---- C modules ------------------------------------------------------------------------------------------------
 -- The third searcher is the one for C modules (package.cpath), the fourth finds a submodule in the file of its root.
 do

@@ -8,6 +8,8 @@ cdef extern from "c/lua_api.h" nogil:
     ctypedef int (*lua_CFunction)(lua_State *L) noexcept nogil
     ctypedef void *(*lua_Alloc)(void *ud, void *ptr, size_t osize, size_t nsize) noexcept nogil
 
+    ctypedef void (*lua_Hook)(lua_State *L, void *ar) noexcept nogil
+
     enum:
         LUA_REGISTRYINDEX
         LUA_GLOBALSINDEX
@@ -75,6 +77,12 @@ cdef extern from "c/lua_api.h" nogil:
     int lua_error(lua_State *L)
     int lua_next(lua_State *L, int i)
     void lua_concat(lua_State *L, int n)
+    void lua_getfenv(lua_State *L, int i)
+    int lua_setfenv(lua_State *L, int i)
+    int lua_sethook(lua_State *L, lua_Hook f, int mask, int count)
+    lua_Hook lua_gethook(lua_State *L)
+    int lua_gethookmask(lua_State *L)
+    int lua_gethookcount(lua_State *L)
     int luaL_error(lua_State *L, const char *format, ...)
     int luaL_argerror(lua_State *L, int narg, const char *message)
     int luaL_ref(lua_State *L, int t)
@@ -111,6 +119,9 @@ cdef enum LuaStatus:
     LUA_ERRSYNTAX = 3
     LUA_ERRMEM = 4
     LUA_ERRERR = 5
+
+cdef enum:
+    LUA_MASKCOUNT = 8
 
 cdef enum LuaGc:
     LUA_GCSTOP = 0

@@ -9,6 +9,7 @@
 
 typedef struct lua_State lua_State;
 typedef int (*lua_CFunction)(lua_State *L);
+typedef void (*lua_Hook)(lua_State *L, void *ar);
 typedef void *(*lua_Alloc)(void *ud, void *ptr, size_t osize, size_t nsize);
 
 #define LUA_REGISTRYINDEX (-10000)
@@ -73,6 +74,12 @@ typedef void *(*lua_Alloc)(void *ud, void *ptr, size_t osize, size_t nsize);
     X(int, lua_error, (lua_State *L)) \
     X(int, lua_next, (lua_State *L, int i)) \
     X(void, lua_concat, (lua_State *L, int n)) \
+    X(void, lua_getfenv, (lua_State *L, int i)) \
+    X(int, lua_setfenv, (lua_State *L, int i)) \
+    X(int, lua_sethook, (lua_State *L, lua_Hook f, int mask, int count)) \
+    X(lua_Hook, lua_gethook, (lua_State *L)) \
+    X(int, lua_gethookmask, (lua_State *L)) \
+    X(int, lua_gethookcount, (lua_State *L)) \
     X(int, luaL_error, (lua_State *L, const char *format, ...)) \
     X(int, luaL_argerror, (lua_State *L, int narg, const char *message)) \
     X(int, luaL_ref, (lua_State *L, int t)) \
@@ -166,6 +173,12 @@ static const char *lua_api_bind(const char *path) {
 #define lua_error lua_api.lua_error
 #define lua_next lua_api.lua_next
 #define lua_concat lua_api.lua_concat
+#define lua_getfenv lua_api.lua_getfenv
+#define lua_setfenv lua_api.lua_setfenv
+#define lua_sethook lua_api.lua_sethook
+#define lua_gethook lua_api.lua_gethook
+#define lua_gethookmask lua_api.lua_gethookmask
+#define lua_gethookcount lua_api.lua_gethookcount
 #define luaL_error lua_api.luaL_error
 #define luaL_argerror lua_api.luaL_argerror
 #define luaL_ref lua_api.luaL_ref

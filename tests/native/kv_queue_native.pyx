@@ -9,6 +9,7 @@ include "c/linux.pxd"
 include "c/lua.pxd"
 include "c/thread.pxd"
 include "mem.pxi"
+include "turn.pxi"
 include "loop.pxi"
 include "timer.pxi"
 include "inbox.pxi"
@@ -34,6 +35,10 @@ cdef void coro_wake(Worker *w, Coro *co, int nargs) noexcept nogil:
 
 
 cdef void coro_queue(Worker *w, Coro *co) noexcept nogil:
+    pass
+
+
+cdef void coro_soon(Worker *w, Coro *co) noexcept nogil:
     pass
 
 
