@@ -18,7 +18,6 @@ FLUSH_INTERVAL = 0.1  # seconds after which a write that nobody waited for is fl
 # On a disk that flushes in a fraction of a millisecond, groups would be small and the thread would do little but flush:
 # while many write, it lets them gather. A single writer is never held up.
 GATHER_FROM = 8  # commits of the group before
-GATHER = 0.0008  # seconds
 SWEEP_INTERVAL = 1.0  # seconds between looks for expired keys
 SWEEP_PAUSE = 0.02  # the same while there are more of them than one step removes
 SWEEP_STEP = 200  # keys
@@ -130,7 +129,7 @@ class Service:
     def turn(self, pause):
         """Wait, then do one group of requests, the jobs and the care."""
         if self.always and self.grouped >= GATHER_FROM:
-            time.sleep(GATHER)
+            self.engine.kv_gather()
         asks, commits = self.engine.kv_take(int(pause * 1000 + 0.999))
         self.grouped = len(commits)
         if self.backend is not None and self.backend.shared:

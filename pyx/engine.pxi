@@ -262,6 +262,11 @@ cdef class Engine:
         word_swap(&q.woken, 1)
         queue_wake(q)
 
+    def kv_gather(self):
+        """Let requests gather, about 2 ms at most; see queue_gather."""
+        with nogil:
+            queue_gather(store_queue(self.server.kv_disk))
+
     def kv_take(self, int ms):
         """Wait for requests, at most `ms`: (asks, commits), see heartc/kv_backend.py."""
         return queue_take_gil(store_queue(self.server.kv_disk), ms)

@@ -6,6 +6,11 @@
 #   - what a commit has changed is in the cache (or forgotten by it) before the commit is answered.
 # Taking requests and answering them is kv_batch.pxi, the thread itself heartc/kv_service.py.
 
+cdef enum:
+    GATHER_STEP = 250000            # ns
+    GATHER_STEPS = 8
+
+
 cdef KvQueue *queue_new(size_t cache) noexcept nogil:
     """NULL: out of memory."""
     cdef KvQueue *q = <KvQueue *>calloc(1, sizeof(KvQueue))
@@ -115,6 +120,31 @@ cdef void queue_wait(KvQueue *q, int ms) noexcept nogil:
             futex_wait(&q.sleeping, 1, ms)
         word_release(&q.sleeping, 0)
     word_release(&q.woken, 0)
+
+
+cdef void queue_gather(KvQueue *q) noexcept nogil:
+    """Let a group grow while requests keep coming: until none has come within a step, or it was given all steps."""
+    cdef timespec step
+    cdef uint32_t i, n, before = 0
+    step.tv_sec = 0
+    step.tv_nsec = GATHER_STEP
+    for i in range(GATHER_STEPS):
+        nanosleep(&step, NULL)
+        n = queue_length(q)
+        if n == before or n >= KV_GROUP_MAX or word_acquire(&q.woken):
+            break
+        before = n
+
+
+cdef uint32_t queue_length(KvQueue *q) noexcept nogil:
+    """Requests that have arrived and were not taken. For the db thread: nobody else takes them away meanwhile."""
+    cdef Post *p = <Post *>inbox_head(&q.head)
+    cdef uint32_t n = 0
+    full_fence()                        # what the pushers wrote before it
+    while p != NULL:
+        n += 1
+        p = p.next
+    return n
 
 
 cdef void queue_take(KvQueue *q) noexcept nogil:

@@ -105,6 +105,7 @@ cdef extern from *:
         time_t tv_sec
         long tv_nsec
     int clock_gettime(int clock, timespec *t) nogil
+    int nanosleep(const timespec *asked, timespec *left) nogil
     enum: CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_REALTIME, CLOCK_REALTIME_COARSE, CLOCK_THREAD_CPUTIME_ID
 
     # C11-style atomics of gcc and clang, for the few words that two threads share.

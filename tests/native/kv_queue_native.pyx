@@ -219,6 +219,10 @@ cdef class Queue:
 
     # ---- The db thread's side
 
+    def gather(self):
+        with nogil:
+            queue_gather(store_queue(self.store))
+
     def take(self, int ms):
         return queue_take_gil(store_queue(self.store), ms)
 

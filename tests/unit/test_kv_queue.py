@@ -147,6 +147,31 @@ def test_nothing_to_take_ends_with_the_time(queue):
     assert time.monotonic() - start >= 0.045
 
 
+def test_gathering_ends_when_nothing_comes_and_takes_nothing_away(queue):
+    queue.commit([(SET, b"k", b"v", 0, None)])
+    start = time.monotonic()
+    queue.gather()
+    assert 0.0005 <= time.monotonic() - start < 1
+    assert len(queue.take(0)[1]) == 1
+
+
+def test_gathering_ends_while_requests_keep_coming(queue):
+    ended = threading.Event()
+
+    def push():
+        while not ended.is_set():
+            queue.scan(b"a", b"", 5)
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    queue.gather()
+    ended.set()
+    thread.join()
+    asks, _ = queue.take(0)
+    queue.answer([([], False)] * len(asks))
+    assert asks
+
+
 def test_read_goes_to_the_thread_once_and_to_the_cache_then(queue):
     request = queue.read(b"a", b"b")
     assert queue.take(0) == ([(READ, [b"a", b"b"])], [])
