@@ -522,7 +522,8 @@ cdef enum SockRead:
     READ_DATAGRAM           # one, whatever its length
     READ_ACCEPT             # a connection, from a listener
     READ_HEAD               # of an HTTP response, of at most `want` bytes
-    READ_CHUNK              # a part of a chunked body, at most `want` bytes
+    READ_CHUNK              # data of a chunked body, at most `want` bytes
+    READ_HANDSHAKE          # TLS
 
 cdef enum SockFlag:
     SOCK_WATCHED = 1        # the poller knows it
@@ -537,6 +538,10 @@ cdef enum SockFlag:
     SOCK_GOT = 8192         # READ_DATAGRAM: there is one in Sock.unread, with its sender in Worker.sender
     SOCK_TO = 16384         # Sock.output begins with the address that the datagram is for
     SOCK_POOLED = 32768     # idle, in Sock.pool
+    SOCK_FOUND = 65536      # the read has what it wants: `found` and `skip`
+    SOCK_SECURE = 131072    # the TLS handshake is over
+    SOCK_MORE = 262144      # the last read may have left bytes inside the TLS session, of which no event tells
+    SOCK_KICKED = 524288    # in Worker.socks_kicked
     SOCK_DEAD = 64          # closed; the memory is freed at the end of a turn
     SOCK_FREED = 128        # in Worker.socks_dead
     SOCK_SCRATCH = 256      # the unread input is in the worker's scratch buffer, for as long as an event is handled
@@ -561,6 +566,7 @@ ctypedef struct Sock:
     Sock *next              # State.socks
     Sock *prev
     Sock *after             # Worker.socks_dead
+    Sock *kicked            # Worker.socks_kicked
     TlsSession *tls         # NULL: the bytes are not encrypted
     uint32_t flags          # SockFlag
     int error               # errno
@@ -578,9 +584,8 @@ ctypedef struct Sock:
     size_t scanned          # unread bytes that need not be looked at again
     size_t found            # result: bytes to give
     size_t skip             # ... and bytes that are used up, what is given included
-    size_t before           # READ_CHUNK: bytes of framing before them
-    int http                # what was found: PARTIAL, or a result of http_parse_reply or http_chunk
-    HttpReplyHead head      # READ_HEAD
+    int head_result         # READ_HEAD: what http_parse_reply said
+    HttpReplyHead head
     ChunkState chunk        # READ_CHUNK: between two reads, too
     Span unread             # input that nobody has taken: in `input` or (SOCK_SCRATCH) in the scratch buffer
     Buf input
@@ -822,6 +827,7 @@ ctypedef struct Worker:
     Slab coros
     Slab socks
     Sock *socks_dead        # to free at the end of the turn
+    Sock *socks_kicked      # to read at the end of the turn, without an event
     char sender[128]        # sockaddr_storage of the datagram read last
     uint32_t sender_n
     Buf socks_spare         # for the next socket that has input to keep

@@ -14,20 +14,19 @@ cdef int l_sock_read_head(lua_State *L) noexcept nogil:
     cdef Sock *s = l_check_sock(L)
     cdef size_t most = l_check_size(L, 2)
     cdef int n = l_read_begin(L, s, READ_HEAD, most)
-    if unlikely(n):
-        return n
-    s.http = PARTIAL
-    return l_read(L, s)
+    return n if n else l_read(L, s)
 
 
 cdef int push_head(lua_State *L, Sock *s) noexcept nogil:
     """The result of read_head."""
     cdef HttpReplyHead *h = &s.head
-    if s.flags & SOCK_DEAD or not sock_find_head(s):
+    if not s.flags & SOCK_FOUND or s.head_result != OK:
+        sock_keep(s.state.worker, s)
+    if not s.flags & SOCK_FOUND:
         return l_fail(L, sock_reason(s, &s.reading))
-    if unlikely(s.http == ERR_LIMIT):
+    if unlikely(s.head_result == ERR_LIMIT):
         return l_fail(L, b"response head too large")
-    if unlikely(s.http != OK):
+    if unlikely(s.head_result != OK):
         lua_pushnil(L)
         lua_pushfstring(L, b"malformed response: %s", h.why)
         return 2
@@ -48,27 +47,23 @@ cdef int l_sock_receive_chunk(lua_State *L) noexcept nogil:
     cdef Sock *s = l_check_sock(L)
     cdef size_t most = l_check_size(L, 2)
     cdef int n = l_read_begin(L, s, READ_CHUNK, most)
-    if unlikely(n):
-        return n
-    s.http = PARTIAL
-    return l_read(L, s)
+    return n if n else l_read(L, s)
 
 
 cdef int push_chunk(lua_State *L, Sock *s) noexcept nogil:
     """The result of receive_chunk."""
-    if s.flags & SOCK_DEAD or not sock_find_chunk(s):
+    cdef uint8_t state = s.chunk.state
+    if not s.flags & SOCK_FOUND:
+        sock_keep(s.state.worker, s)
         return l_fail(L, sock_reason(s, &s.reading))
-    if s.http == CHUNK_DATA:
-        sock_take(s.state.worker, s, s.before)
-        s.skip -= s.before
+    if s.found:
         push_input(L, s)
         return 1
     sock_take(s.state.worker, s, s.skip)
-    if s.http != CHUNK_DONE:
+    if state == CHUNK_BAD:
         return l_fail(L, b"malformed chunk")
     memset(&s.chunk, 0, sizeof(ChunkState))
-    lua_pushnil(L)
-    return 1
+    return l_nil(L)
 
 
 # ---- Fields ----------------------------------------------------------------------------------------------

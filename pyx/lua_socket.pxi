@@ -22,7 +22,7 @@ cdef void lua_socket_open(lua_State *L, State *s) noexcept nogil:
     cdef int meta
     lua_createtable(L, 0, 4)
     meta = lua_gettop(L)
-    lua_createtable(L, 0, 24)
+    lua_createtable(L, 0, 32)
     socket_put(L, s, meta, b"send", l_sock_send)
     socket_put(L, s, meta, b"receive", l_sock_receive)
     socket_put(L, s, meta, b"receive_any", l_sock_receive_any)
@@ -33,6 +33,8 @@ cdef void lua_socket_open(lua_State *L, State *s) noexcept nogil:
     socket_put(L, s, meta, b"receivefrom", l_sock_receivefrom)
     socket_put(L, s, meta, b"accept", l_sock_accept)
     socket_put(L, s, meta, b"option", l_sock_option)
+    socket_put(L, s, meta, b"tls", l_sock_tls)
+    socket_put(L, s, meta, b"session", l_sock_session)
     socket_put(L, s, meta, b"give", l_sock_give)
     socket_put(L, s, meta, b"reused", l_sock_reused)
     socket_put(L, s, meta, b"settimeouts", l_sock_settimeouts)

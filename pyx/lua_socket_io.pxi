@@ -20,6 +20,7 @@ cdef int l_sock_send(lua_State *L) noexcept nogil:
         return l_send_refused(L, s)
     if op_waits(&s.writing):
         return l_fail(L, b"socket busy writing")
+    s.write_events = EPOLLOUT
     if data.n or s.flags & SOCK_DATAGRAM:
         n = sock_write(s, data.p, data.n)
     if likely(n == <ptrdiff_t>data.n):
@@ -201,6 +202,8 @@ cdef inline int l_read_begin(lua_State *L, Sock *s, uint8_t read, size_t want) n
     if s.read != READ_UNTIL or read != READ_UNTIL:
         s.scanned = 0
         s.flags &= ~<uint32_t>SOCK_AFTER_UNTIL
+    s.flags &= ~<uint32_t>SOCK_FOUND
+    s.read_events = EPOLLIN
     s.read = read
     s.want = want
     s.reading.timed_out = 0
@@ -219,15 +222,16 @@ cdef int l_read(lua_State *L, Sock *s) noexcept nogil:
     """`return l_read(...)`: give what is asked for at once, or wait for it."""
     cdef int64_t timeout = s.receive_timeout
     cdef uint64_t now = 0
+    cdef Worker *w = s.state.worker
     cdef int n
-    if not sock_satisfied(s) and not s.flags & (SOCK_EOF | SOCK_BROKEN):
+    if not sock_look(s) and not s.flags & (SOCK_EOF | SOCK_BROKEN):
         if timeout >= 0 or s.deadline:
             now = clock_ms()
             timeout = sock_timeout(s, timeout, now)
         if timeout != 0:
             return l_wait_op_until(L, &s.reading, now + timeout if timeout > 0 else 0)
-        sock_fill_now(s.state.worker, s)
-        s.reading.timed_out = not sock_satisfied(s) and not s.flags & SOCK_EOF
+        sock_fill_now(w, s)
+        s.reading.timed_out = not sock_look(s) and not s.flags & SOCK_EOF
     n = push_received(L, s)
     sock_unref(s, &s.prefix)
     return n
@@ -367,11 +371,13 @@ cdef int push_received(lua_State *L, Sock *s) noexcept nogil:
         return push_head(L, s)
     if s.read == READ_CHUNK:
         return push_chunk(L, s)
+    if s.read == READ_HANDSHAKE:
+        return push_shaken(L, s)
     return push_text(L, s)
 
 
 cdef int push_text(lua_State *L, Sock *s) noexcept nogil:
-    cdef bint whole = not s.reading.timed_out and not s.flags & SOCK_DEAD and sock_satisfied(s)
+    cdef bint whole = s.flags & SOCK_FOUND
     if not whole:
         s.found = s.skip = s.unread.n
         if s.read == READ_ALL and s.flags & SOCK_EOF and (s.found or s.prefix != LUA_NOREF):

@@ -69,8 +69,7 @@ cdef void sock_close(Worker *w, Sock *s) noexcept nogil:
         pool_remove(s)
     timer_cancel(&w.wheel, &s.timer)
     if s.tls != NULL:
-        s.tls.api.session_free(s.tls)
-        s.tls = NULL
+        sock_close_tls(s)
     sock_shut(w, s)
     while s.accepted != NULL:
         sock_close(w, sock_take_accepted(s))
@@ -82,6 +81,13 @@ cdef void sock_close(Worker *w, Sock *s) noexcept nogil:
     sock_end_op(w, &s.reading)
     sock_end_op(w, &s.writing)
     sock_release(w, s)
+
+
+cdef void sock_close_tls(Sock *s) noexcept nogil:
+    if (s.flags & (SOCK_SECURE | SOCK_BROKEN | SOCK_ENDED)) == SOCK_SECURE:
+        s.tls.api.shutdown(s.tls)
+    s.tls.api.session_free(s.tls)
+    s.tls = NULL
 
 
 cdef void sock_shut(Worker *w, Sock *s) noexcept nogil:
@@ -120,7 +126,7 @@ cdef void sock_release(Worker *w, Sock *s) noexcept nogil:
     if op_waits(&s.reading) or op_waits(&s.writing):
         return
     if s.flags & SOCK_DEAD:
-        if not s.flags & SOCK_FREED:
+        if not s.flags & (SOCK_FREED | SOCK_KICKED):
             s.flags |= SOCK_FREED
             s.after = w.socks_dead
             w.socks_dead = s
@@ -129,12 +135,33 @@ cdef void sock_release(Worker *w, Sock *s) noexcept nogil:
 
 
 cdef void socks_settle(Worker *w) noexcept nogil:
-    """The end of a turn: the poller has no event of a closed socket any more."""
+    """The end of a turn: read what no event will tell of; free what is closed."""
     cdef Sock *s
+    if w.socks_kicked != NULL:
+        socks_go_on(w)
     while w.socks_dead != NULL:
         s = w.socks_dead
         w.socks_dead = s.after
         slab_free(&w.socks, s)
+
+
+cdef void socks_go_on(Worker *w) noexcept nogil:
+    """One read for each that was kicked before this call, as far as there is time."""
+    cdef Sock *s = w.socks_kicked
+    cdef Sock *after
+    cdef uint32_t n = 0
+    w.socks_kicked = NULL
+    while s != NULL:
+        after = s.kicked
+        s.flags &= ~<uint32_t>SOCK_KICKED
+        n += 1
+        if s.flags & SOCK_DEAD:
+            sock_release(w, s)
+        elif n % TURN_LOOK == 0 and turn_spent(w, TURN_CONNS):
+            sock_kick(w, s)
+        elif s.reading.begun:
+            sock_on_readable(w, s)
+        s = after
 
 
 cdef void state_close_socks(Worker *w, State *state) noexcept nogil:
@@ -174,6 +201,16 @@ cdef void reading_begin(Worker *w, Op *op) noexcept nogil:
     sock_watch(w, s, s.watch.interest | s.read_events)
     if s.flags & SOCK_BROKEN:
         op_ready(w, op)
+    elif s.flags & SOCK_MORE:
+        sock_kick(w, s)
+
+
+cdef void sock_kick(Worker *w, Sock *s) noexcept nogil:
+    """Read at the end of the turn, without an event."""
+    if not s.flags & SOCK_KICKED:
+        s.flags |= SOCK_KICKED
+        s.kicked = w.socks_kicked
+        w.socks_kicked = s
 
 
 cdef void writing_begin(Worker *w, Op *op) noexcept nogil:
@@ -205,23 +242,24 @@ cdef int64_t sock_timeout(Sock *s, int64_t timeout, uint64_t now) noexcept nogil
 cdef void sock_on_event(Worker *w, Watch *x, uint32_t events) noexcept nogil:
     cdef Sock *s = <Sock *>x
     cdef bint broken = (events & (EPOLLERR | EPOLLHUP)) != 0
-    if s.flags & SOCK_DEAD:
+    cdef uint32_t wanted = 0
+    if s.flags & (SOCK_DEAD | SOCK_POOLED):
+        if s.flags & SOCK_POOLED:
+            pool_on_event(w, s)
         return
-    if s.flags & SOCK_POOLED:
-        pool_on_event(w, s)
-        return
+    if s.writing.begun:
+        wanted = s.write_events
+    if s.reading.begun:
+        wanted |= s.read_events
+    # Level-triggered: what nobody waits for would be reported for ever. Who waits next turns it on again.
+    events &= EPOLLIN | EPOLLOUT
+    if events & ~wanted:
+        poller_modify(w, x, x.interest & ~(events & ~wanted))
     if s.writing.begun and (broken or events & s.write_events):
         sock_on_writable(w, s)
-        if s.flags & SOCK_DEAD:
-            return
     if s.reading.begun and (broken or events & s.read_events):
         sock_on_readable(w, s)
-        if s.flags & SOCK_DEAD:
-            return
-    elif events & EPOLLIN and not s.reading.begun:
-        # Level-triggered: what is not read would be reported for ever. The next reader turns it on again.
-        poller_modify(w, x, x.interest & ~<uint32_t>EPOLLIN)
-    if broken and not s.reading.begun and not s.writing.begun:
+    if broken and not s.flags & SOCK_DEAD and not s.reading.begun and not s.writing.begun:
         sock_unwatch(w, s)
 
 
@@ -230,21 +268,20 @@ cdef void sock_on_readable(Worker *w, Sock *s) noexcept nogil:
     cdef ptrdiff_t n = sock_fill(w, s)
     if n == PENDING:
         sock_watch(w, s, s.watch.interest | s.read_events)
-    elif n <= 0 or sock_satisfied(s):
+    elif sock_look(s) or n <= 0:
         op_done(w, &s.reading)
     else:
         sock_keep(w, s)
+        if s.flags & SOCK_MORE:
+            sock_kick(w, s)
 
 
 cdef void sock_on_writable(Worker *w, Sock *s) noexcept nogil:
     if s.flags & SOCK_CONNECTING:
         sock_connected(w, s)
-        return
-    if sock_push(s) == PENDING:
+    elif sock_push(s) == PENDING:
         sock_watch(w, s, s.watch.interest | s.write_events)
-        return
-    if s.rest.n == 0 or s.error or s.flags & SOCK_BROKEN:
-        sock_watch(w, s, s.watch.interest & ~<uint32_t>EPOLLOUT)
+    elif s.rest.n == 0 or s.error or s.flags & SOCK_BROKEN:
         op_done(w, &s.writing)
 
 
@@ -271,13 +308,30 @@ cdef ptrdiff_t sock_read(Sock *s, char *p, size_t n) noexcept nogil:
         return sock_read_datagram(s.state.worker, s, p, n)
     elif s.flags & SOCK_PIPE:
         got = io_read_pipe(s.watch.fd, p, n)
+    elif s.tls != NULL:
+        got = sock_read_tls(s, p, n)
     else:
-        got = io_read(s.watch.fd, s.tls, p, n)
+        got = io_read(s.watch.fd, NULL, p, n)
     if got == 0:
         s.flags |= SOCK_EOF
     elif got < 0:
         sock_failed(s, got, &s.read_events)
     return got
+
+
+cdef ptrdiff_t sock_read_tls(Sock *s, char *p, size_t n) noexcept nogil:
+    """A session gives one record at a time: read on until the socket has no more, or the room is full."""
+    cdef size_t sum_ = 0
+    cdef ptrdiff_t got = 0
+    s.flags |= SOCK_MORE
+    while sum_ < n:
+        got = io_read(s.watch.fd, s.tls, p + sum_, n - sum_)
+        if got <= 0:
+            break
+        sum_ += got
+    if got == PENDING:
+        s.flags &= ~<uint32_t>SOCK_MORE
+    return <ptrdiff_t>sum_ if sum_ else got
 
 
 cdef ptrdiff_t sock_read_datagram(Worker *w, Sock *s, char *p, size_t n) noexcept nogil:
@@ -360,6 +414,8 @@ cdef ptrdiff_t sock_fill(Worker *w, Sock *s) noexcept nogil:
     cdef ptrdiff_t n
     if s.flags & SOCK_LISTENS:
         return sock_accept(w, s)
+    if s.read == READ_HANDSHAKE:
+        return sock_shake(s)
     if s.unread.n:
         return sock_fill_input(s)
     n = sock_read(s, w.scratch, w.scratch_size)
@@ -369,10 +425,22 @@ cdef ptrdiff_t sock_fill(Worker *w, Sock *s) noexcept nogil:
     return n
 
 
+cdef ptrdiff_t sock_shake(Sock *s) noexcept nogil:
+    """Go on with the TLS handshake."""
+    cdef int rc = s.tls.api.handshake(s.tls)
+    if rc == OK:
+        s.flags |= SOCK_SECURE | SOCK_MORE
+        return 1
+    sock_failed(s, rc, &s.read_events)
+    return rc
+
+
 cdef void sock_fill_now(Worker *w, Sock *s) noexcept nogil:
     """Read what is there already, outside of an event."""
     if s.flags & SOCK_LISTENS:
         sock_accept(w, s)
+    elif s.read == READ_HANDSHAKE:
+        sock_shake(s)
     else:
         sock_fill_input(s)
 
@@ -396,32 +464,30 @@ cdef ptrdiff_t sock_fill_input(Sock *s) noexcept nogil:
 
 
 cdef void sock_keep(Worker *w, Sock *s) noexcept nogil:
-    """The scratch buffer is needed for something else."""
+    """The event is over: what is unread must not stay in the scratch buffer, and no buffer where nothing is."""
     cdef Span text = s.unread
-    if not s.flags & SOCK_SCRATCH:
-        return
+    cdef bint scratch = (s.flags & SOCK_SCRATCH) != 0
     s.flags &= ~<uint32_t>SOCK_SCRATCH
     if text.n == 0:
-        return
-    if s.input.p == NULL and w.socks_spare.p != NULL:
-        s.input = w.socks_spare
-        memset(&w.socks_spare, 0, sizeof(Buf))
-    s.input.n = 0
-    if buf_append(&s.input, text.p, text.n) != OK:
-        sock_break(s, ENOMEM)
-    s.unread = buf_span(&s.input)
+        s.unread.p = NULL
+        if s.input.p != NULL:
+            sock_drop_input(w, s)
+    elif scratch:
+        if s.input.p == NULL and w.socks_spare.p != NULL:
+            s.input = w.socks_spare
+            memset(&w.socks_spare, 0, sizeof(Buf))
+        s.input.n = 0
+        if buf_append(&s.input, text.p, text.n) != OK:
+            sock_break(s, ENOMEM)
+        s.unread = buf_span(&s.input)
 
 
-cdef void sock_take(Worker *w, Sock *s, size_t n) noexcept nogil:
+cdef inline void sock_take(Worker *w, Sock *s, size_t n) noexcept nogil:
     """The first `n` unread bytes are used up."""
     s.unread.p += n
     s.unread.n -= n
     s.scanned = s.scanned - n if s.scanned > n else 0
     sock_keep(w, s)
-    if s.unread.n == 0:
-        s.unread.p = NULL
-        if s.input.p != NULL:
-            sock_drop_input(w, s)
 
 
 cdef inline void sock_drop_input(Worker *w, Sock *s) noexcept nogil:
@@ -433,8 +499,14 @@ cdef inline void sock_drop_input(Worker *w, Sock *s) noexcept nogil:
         buf_free(&s.input)
 
 
-cdef bint sock_satisfied(Sock *s) noexcept nogil:
+cdef inline bint sock_look(Sock *s) noexcept nogil:
     """Whether the unread input has what is asked for; then `found` and `skip` say how much of it."""
+    if sock_find(s):
+        s.flags |= SOCK_FOUND
+    return s.flags & SOCK_FOUND
+
+
+cdef bint sock_find(Sock *s) noexcept nogil:
     cdef size_t n = s.unread.n
     if s.read == READ_ANY:
         s.found = s.skip = n if n < s.want else s.want
@@ -446,14 +518,16 @@ cdef bint sock_satisfied(Sock *s) noexcept nogil:
         return sock_find_line(s)
     elif s.read == READ_UNTIL:
         return sock_find_delimiter(s)
-    elif s.read == READ_DATAGRAM:
-        return s.flags & SOCK_GOT
     elif s.read == READ_HEAD:
-        return sock_find_head(s)
+        return n and sock_find_head(s)
     elif s.read == READ_CHUNK:
         return sock_find_chunk(s)
+    elif s.read == READ_DATAGRAM:
+        return s.flags & SOCK_GOT
     elif s.read == READ_ACCEPT:
         return s.accepted != NULL
+    elif s.read == READ_HANDSHAKE:
+        return s.flags & SOCK_SECURE
     return False                        # READ_ALL ends with the stream
 
 

@@ -47,7 +47,8 @@ cdef Sock *pool_take(Worker *w, SockPool *pool) noexcept nogil:
     cdef Sock *s
     while pool.first != NULL:
         s = pool.first
-        if s.given != w.now_ns or io_is_idle(s.watch.fd):   # else the poller has had time to tell
+        # the poller has had time to tell, or the kernel is asked
+        if (s.given != w.now_ns and not poller_waits(w)) or io_is_idle(s.watch.fd):
             pool_remove(s)
             s.reused += 1
             return s

@@ -11,7 +11,7 @@ cdef enum:
     TURN_POSTS = 400000             # ... what other threads have posted is run,
     TURN_TIMERS = 450000            # ... timers fire,
     TURN_COROS = 550000             # ... coroutines are resumed,
-    TURN_CONNS = 650000            # ... connections written to from outside are flushed
+    TURN_CONNS = 650000            # ... connections written to from outside are flushed, and sockets read without an event
 
 
 cdef inline void turn_begin(Worker *w) noexcept nogil:
@@ -30,7 +30,7 @@ cdef inline bint turn_spent(Worker *w, uint64_t share) noexcept nogil:
 cdef inline bint turn_rests(Worker *w) noexcept nogil:
     """Whether the turns before have left nothing to do: the loop may sleep."""
     return not (poller_waits(w) or w.posts != NULL or w.soon.first != NULL or w.turn.first != NULL
-                or w.settling != NULL or w.dirty != NULL)
+                or w.settling != NULL or w.dirty != NULL or w.socks_kicked != NULL)
 
 
 cdef void turn_measure(Worker *w) noexcept nogil:

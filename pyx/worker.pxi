@@ -100,7 +100,7 @@ cdef void worker_turn(Worker *w) noexcept nogil:
         coros_settle(w)
     if w.dirty != NULL or w.settling != NULL or w.dead != NULL or w.out.cap > OUT_KEEP:
         conns_settle(w)
-    if w.socks_dead != NULL:
+    if w.socks_dead != NULL or w.socks_kicked != NULL:
         socks_settle(w)
     if unlikely(w.retired != NULL):
         states_settle(w)
