@@ -32,7 +32,13 @@ M.types = {
 
 ---What a reply code (RFC 1035 section 4.1.1) means, in words.
 ---@type table<integer, string>
-M.codes = { [1] = "format error", [2] = "server failure", [3] = "host not found", [4] = "not implemented", [5] = "refused" }
+M.codes = {
+  [1] = "format error",
+  [2] = "server failure",
+  [3] = "host not found",
+  [4] = "not implemented",
+  [5] = "refused",
+}
 
 local names = {}
 for name, number in pairs(M.types) do

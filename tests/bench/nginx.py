@@ -39,7 +39,7 @@ http {{
     fastcgi_temp_path {run}/fastcgi;
     uwsgi_temp_path {run}/uwsgi;
     scgi_temp_path {run}/scgi;
-    lua_package_path "{home}/usr/share/lua/5.1/?.lua;;";
+    lua_package_path "{modules}{home}/usr/share/lua/5.1/?.lua;;";
     lua_package_cpath "{cpath}/?.so;;";
     init_by_lua_block {{
         counter = {{ n = 0 }}
@@ -64,6 +64,7 @@ http {{
                 ngx.print(body)
             }}
         }}
+{locations}
     }}
 }}
 """
@@ -94,8 +95,11 @@ def port_choose():
         return probe.getsockname()[1]
 
 
-def start(workers, prefix=(), **options):
-    """Start nginx with `workers` worker processes, under the command `prefix`; `options` are those of Server."""
+def start(workers, prefix=(), locations="", modules=None, **options):
+    """Start nginx with `workers` worker processes, under the command `prefix`; `options` are those of Server.
+
+    locations: more of its configuration; modules: a checkout of a library whose modules it may load
+    """
     unpack()
     run = HOME / "run"
     run.mkdir(exist_ok=True)
@@ -103,7 +107,9 @@ def start(workers, prefix=(), **options):
     cpath = next(HOME.glob("usr/lib/*/lua/5.1/cjson.so")).parent
     user = "user root;" if os.geteuid() == 0 else ""
     config = run / "nginx.conf"
-    config.write_text(CONFIG.format(user=user, workers=workers, run=run, home=HOME, cpath=cpath, port=port))
+    modules = f"{modules}/lib/?.lua;" if modules else ""
+    places = {"user": user, "run": run, "home": HOME, "cpath": cpath, "modules": modules, "locations": locations}
+    config.write_text(CONFIG.format(workers=workers, port=port, **places))
     libraries = ":".join({str(p.parent) for p in HOME.rglob("lib*.so.?") if "linux-gnu" in str(p)})
     argv = [*prefix, HOME / "usr/sbin/nginx", "-e", "stderr", "-p", run, "-c", config]
     return Server("nginx", argv, env={"LD_LIBRARY_PATH": libraries}, port=port, **options)

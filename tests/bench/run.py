@@ -13,6 +13,7 @@ import sys
 import allocations
 import bench_disk
 import bench_kv
+import bench_upstream
 import binary
 import case
 import instructions
@@ -119,6 +120,13 @@ def stores_bounds():
     return of_memory + of_disk, [*table, "", *text]
 
 
+def upstream_bounds():
+    """Measure calls to another server. Returns their Bounds and the table."""
+    table, bounds = bench_upstream.section(bench_upstream.ROUNDS, bench_upstream.SECONDS)
+    say(table)
+    return bounds, table
+
+
 def bench(options):
     """Measure, print, write. Returns the Bounds."""
     say([report.machine()])
@@ -141,8 +149,9 @@ def bench(options):
         bounds += memory_bounds()
         kept, compared = binary_bounds()
         of_stores, text = stores_bounds()
-        bounds += kept + of_stores
-        compared += ["", *text]
+        of_upstream, calls = upstream_bounds()
+        bounds += kept + of_stores + of_upstream
+        compared += ["", *text, "", *calls]
     if bounds:
         say(report.promises(bounds))
     if options.write:

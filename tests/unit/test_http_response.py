@@ -155,7 +155,15 @@ def prefix_results(data):
 
 def test_every_prefix_is_partial_or_final():
     rng = random.Random(3)
-    lines = [b"Content-Length: 5", b"Connection: close", b" folded", b"x:", b"Transfer-Encoding: chunked", b"\0", b"a b"]
+    lines = [
+        b"Content-Length: 5",
+        b"Connection: close",
+        b" folded",
+        b"x:",
+        b"Transfer-Encoding: chunked",
+        b"\0",
+        b"a b",
+    ]
     for _ in range(300):
         end = rng.choice([b"\r\n", b"\n"])
         data = end.join([b"HTTP/1.1 200 OK", *rng.choices(lines, k=rng.randrange(5)), b"", b"more"])

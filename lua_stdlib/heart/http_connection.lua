@@ -1,0 +1,194 @@
+-- Connections of the HTTP client: from the pool of their key, or new ones, through a proxy and with TLS where needed.
+
+local core = require("heart.core")
+local dns = require("heart.v1.dns")
+
+local M = {}
+
+local POOL_SIZE = 64
+local TUNNEL_HEAD_MAX = 16384
+
+---@class heart.http.route
+---@field target heart.url
+---@field proxy? heart.url
+---@field tls? table options
+---@field key string of the pool: connections with the same key can take each other's place
+---@field connect_timeout number
+
+local contexts, ncontexts = {}, 0
+local CONTEXTS_MAX = 64
+---Options that are not of the context: they belong to a connection.
+local OF_CONNECTION = { server_name = true, verify_name = true }
+
+---A text that is the same for the same options.
+---@param options? table
+---@return string
+function M.tls_key(options)
+  if not options then
+    return ""
+  end
+  local parts = {}
+  for name, value in pairs(options) do
+    if type(value) == "table" then
+      value = table.concat(value, ",")
+    end
+    parts[#parts + 1] = ("%s=%s"):format(name, tostring(value))
+  end
+  table.sort(parts)
+  return table.concat(parts, ";")
+end
+
+---@param options? table
+---@return any? context
+---@return string? err
+local function context_of(options)
+  local wanted = {}
+  for name, value in pairs(options or {}) do
+    if not OF_CONNECTION[name] then
+      wanted[name] = value
+    end
+  end
+  local key = M.tls_key(wanted)
+  local context, err = contexts[key], nil
+  if not context then
+    context, err = core.tls.context(wanted)
+    if ncontexts >= CONTEXTS_MAX then
+      contexts, ncontexts = {}, 0
+    end
+    contexts[key], ncontexts = context, ncontexts + 1
+  end
+  return context, err
+end
+
+---@param sock any
+---@param route heart.http.route
+---@return boolean? ok
+---@return string? err
+local function start_tls(sock, route)
+  local context, err = context_of(route.tls)
+  if not context then
+    return nil, err
+  end
+  return sock:tls(context, { server_name = route.tls and route.tls.server_name or route.target.host })
+end
+
+---@param proxy heart.url
+---@return string line a field line, or ""
+function M.proxy_authorization(proxy)
+  if not proxy.user then
+    return ""
+  end
+  return "Proxy-Authorization: Basic " .. M.base64(proxy.user .. ":" .. (proxy.password or "")) .. "\r\n"
+end
+
+---Have the proxy connect us through (RFC 9110 section 9.3.6).
+---@return boolean? ok
+---@return string? err
+local function tunnel(sock, route)
+  local place = route.target.origin:match("//(.*)$")
+  local sent, err = sock:send({
+    "CONNECT ",
+    place,
+    " HTTP/1.1\r\nHost: ",
+    place,
+    "\r\n",
+    M.proxy_authorization(route.proxy),
+    "\r\n",
+  })
+  if not sent then
+    return nil, err
+  end
+  local status, why = sock:read_head(TUNNEL_HEAD_MAX)
+  if not status then
+    return nil, "proxy: " .. why
+  elseif status < 200 or status > 299 then
+    return nil, "proxy: refused with status " .. status
+  end
+  return true
+end
+
+---Connect to the addresses of a host, one after the other.
+---@param host string
+---@param port integer
+---@param seconds number
+---@return any? sock
+---@return string? err
+local function dial(host, port, seconds)
+  local deadline = core.now() + seconds
+  local addresses, err = dns.resolve(host, { timeout = seconds })
+  local sock
+  for i, address in ipairs(addresses or {}) do
+    local left = deadline - core.now()
+    -- Half of what is left for each but the last, so that a host of which one address is dead can be reached.
+    left = i < #addresses and left / 2 or left
+    sock, err = core.socket.connect({ address = address, port = port, timeout = math.max(left, 0.001) })
+    if sock then
+      return sock
+    end
+  end
+  return nil, err
+end
+
+---A new connection, ready for a request.
+---@param route heart.http.route
+---@param seconds number that it may take
+---@return any? sock
+---@return string? err
+function M.open(route, seconds)
+  local place = route.proxy or route.target
+  seconds = math.min(seconds, route.connect_timeout)
+  local sock, err = dial(place.host, place.port, seconds)
+  if not sock then
+    return nil, route.proxy and "proxy: " .. err or err
+  end
+  sock:deadline(seconds)
+  local ok, why = true, nil
+  if route.target.scheme == "https" then
+    if route.proxy then
+      ok, why = tunnel(sock, route)
+    end
+    if ok then
+      ok, why = start_tls(sock, route)
+    end
+  end
+  if not ok then
+    sock:close()
+    return nil, why
+  end
+  return sock
+end
+
+---@param key string
+---@return any? sock
+function M.take(key)
+  return core.socket.take(key)
+end
+
+---@param sock any
+---@param key string
+---@param seconds number that it may be idle
+function M.give(sock, key, seconds)
+  if not sock:give(key, seconds, POOL_SIZE) then
+    sock:close()
+  end
+end
+
+local BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+---@param text string
+---@return string
+function M.base64(text)
+  local out = {}
+  for i = 1, #text, 3 do
+    local a, b, c = text:byte(i, i + 2)
+    local word = a * 65536 + (b or 0) * 256 + (c or 0)
+    for shift = 18, 0, -6 do
+      local at = math.floor(word / 2 ^ shift) % 64 + 1
+      out[#out + 1] = BASE64:sub(at, at)
+    end
+  end
+  local padding = (3 - #text % 3) % 3
+  return table.concat(out, "", 1, #out - padding) .. ("="):rep(padding)
+end
+
+return M
