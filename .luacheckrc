@@ -1,8 +1,12 @@
 std = "luajit"
 max_line_length = 120
 exclude_files = { "build", ".venv" }
+-- OpenResty's table, in every state.
+globals = { "ngx" }
 
 -- It fits the standard library to the engine's scheduler, and guards the loading of C modules.
 files["lua_stdlib/heart/boot.lua"] = { globals = { "coroutine", "loadfile", "dofile", "package" } }
 -- It reads the files of a bundled application.
 files["lua_stdlib/heart/bundle.lua"] = { globals = { "io", "loadfile", "package" } }
+-- They run after prelude.lua, and with the port of a server.
+files["tests/compat/cases/*.lua"] = { read_globals = { "case", "hold", "release", "ECHO" } }

@@ -473,6 +473,7 @@ cdef enum ReqFlag:
     REQ_BODY_TAKEN = 32768  # ctx.reader() has given the buffered body
     REQ_FILE_KEPT = 131072  # Req.file is the archive's: it stays open
     REQ_BODY_FAILED = 65536  # the rest of the body will not come: its syntax, a limit or a timeout
+    REQ_AFTER = 262144      # State.after runs when the handler has returned
 
 # One request and its response, apart from the connection that carries it.
 ctypedef struct Req:
@@ -632,6 +633,7 @@ cdef enum CoroWait:
     WAIT_TURN               # a bare coroutine.yield(): the next turn of the loop
     WAIT_POST               # Coro.op
     WAIT_NOTHING            # it will not go on: it was cancelled and has caught the error too often
+    WAIT_END                # nothing: the handler has ended its request and is not resumed
 
 cdef enum CoroRole:
     ROLE_HANDLER
@@ -741,6 +743,7 @@ ctypedef struct State:
     uint8_t enforced        # Lua runs: the memory limit holds. The engine's own calls must not fail halfway
     int fallback            # reference: what answers when no route does; LUA_NOREF: the built-in answer
     int onerror
+    int after               # gets what handlers with REQ_AFTER have returned, see lua_request.pxi
     int on_start
     int on_stop
     int errorpage

@@ -26,6 +26,7 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"describe", l_core_describe)
     core_put(L, s, b"loaded", l_core_loaded)
     core_put(L, s, b"answer", l_core_answer)
+    core_put(L, s, b"exiting", l_core_exiting)
     core_put(L, s, b"sleep", l_sleep)
     core_put(L, s, b"kv_memory", l_core_kv_memory)
     core_put(L, s, b"ulid", l_core_ulid)
@@ -34,6 +35,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"now", l_core_now)
     lua_push_folder(L, s.worker.server)
     lua_setfield(L, -2, b"folder")
+    lua_request_open(L, s)
+    lua_setfield(L, -2, b"request")
     lua_archive_open(L, s)
     lua_setfield(L, -2, b"archive")
     core_put(L, s, b"stream_begin", l_stream_begin)
@@ -275,6 +278,13 @@ cdef int l_core_longest_turn(lua_State *L) noexcept nogil:
         w.measuring = 1
         w.work_ns = clock_work_ns()
     return 2
+
+
+cdef int l_core_exiting(lua_State *L) noexcept nogil:
+    """exiting() → whether this state serves no new requests: the worker ends, or has newer code."""
+    cdef State *s = l_state(L)
+    lua_pushboolean(L, s.retired or s.worker.draining)
+    return 1
 
 
 cdef int l_core_answer(lua_State *L) noexcept nogil:

@@ -183,6 +183,9 @@ cdef inline void coro_finish(Worker *w, Coro *co) noexcept nogil:
         if role == ROLE_LOAD:
             state_loaded(w, s)
         return
+    if unlikely(r.flags & REQ_AFTER):
+        lua_run_after(w, co)
+        return
     if lua_reply(w, co, r) != OK:
         coro_fail(w, co, LUA_ERRRUN)
         return
@@ -229,6 +232,9 @@ cdef void coro_suspend(Worker *w, Coro *co) noexcept nogil:
     if lua_touserdata(co.L, -1) != &ENGINE_TAG:
         co.wait = WAIT_TURN
         co.waiting = co.L
+    if co.wait == WAIT_END:
+        coro_end_request(w, co)
+        return
     if co.op != NULL and co.wait != WAIT_POST:      # an op whose yield had failed
         op_forget(w, co)
     co.waits += 1

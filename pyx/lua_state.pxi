@@ -75,7 +75,7 @@ cdef State *state_new(Worker *w) noexcept nogil:
     s.worker = w
     s.memory_max = w.server.limits.lua_memory
     s.fallback = s.onerror = s.on_start = s.on_stop = s.errorpage = s.describe = s.ctx_functions = LUA_NOREF
-    s.pools = LUA_NOREF
+    s.after = s.pools = LUA_NOREF
     timer_init(&s.grace, state_on_grace)
     s.L = lua_newstate(state_alloc, s) if s.memory_max else luaL_newstate()
     if s.L == NULL:

@@ -128,6 +128,27 @@ do
   end
 end
 
+-- ---- OpenResty ---------------------------------------------------------------------------------------------------
+-- Libraries for OpenResty expect a global `ngx`, which is filled on its first use.
+
+do
+  core.ngx = {}
+
+  local function fill()
+    require("ngx")
+    return core.ngx
+  end
+
+  ngx = setmetatable(core.ngx, {
+    __index = function(_, name)
+      return fill()[name]
+    end,
+    __newindex = function(_, name, value)
+      fill()[name] = value
+    end,
+  })
+end
+
 -- ---- Files -----------------------------------------------------------------------------------------------------
 
 do
@@ -151,6 +172,13 @@ do
 
   -- The second searcher is the one for Lua files (package.path).
   package.loaders[2] = function(name)
+    local host = name:match("^(%a+)%.")
+    if host == "resty" or host == "nginx" then -- Debian's name of "resty"
+      local found = require("compat.openresty.libraries").prepare(name)
+      if found then
+        return found
+      end
+    end
     local path, tried = searchpath(name, package.path)
     if not path then
       return tried
