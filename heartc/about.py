@@ -9,6 +9,7 @@ from . import __version__, _core, lualib
 
 TABLE = "licenses.txt"
 STORE = "heartc.kv_store"
+TLS = "heartc._tls"
 JIT = "return tostring((jit.status()))"
 FFI = "return tostring((pcall(require, 'ffi')))"
 
@@ -39,8 +40,10 @@ def all_facts():
     """Everything, as JSON has it."""
     compiler, cython = _core.compiler()
     inside = components(cython)
+    parts = {part["name"]: part["version"] for part in inside if part["version"]}
+    tls = openssl()
     return {
-        "versions": versions() | {part["name"]: part["version"] for part in inside if part["version"]},
+        "versions": versions() | parts | ({"OpenSSL": tls} if tls else {}),
         "build": {
             "architecture": os.uname().machine,
             "C library": c_library(),
@@ -51,6 +54,7 @@ def all_facts():
             "JIT": _core.lua_evaluate(JIT) == "true",
             "FFI": _core.lua_evaluate(FFI) == "true",
             "disk store": has_store(),
+            "TLS": tls is not None,
         },
         "licences": [{"name": part["name"], "licence": part["licence"]} for part in inside],
     }
@@ -96,6 +100,14 @@ def form():
 def has_store():
     """Whether the disk store is in this Heart, and what it is built on."""
     return all(importlib.util.find_spec(name) is not None for name in (STORE, "rocksdict"))
+
+
+def openssl():
+    """The version of the OpenSSL that TLS uses: the one inside, or the system's. None: there is no TLS."""
+    try:
+        return importlib.import_module(TLS).version().split()[1]
+    except ImportError:
+        return None
 
 
 # ---- Licences ----------------------------------------------------------------------------------------------

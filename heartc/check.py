@@ -131,6 +131,7 @@ def settings_for(script):
     settings.stdlib = lualib.stdlib_path()
     settings.package_path = lualib.package_path(script, settings.stdlib)
     settings.package_cpath = lualib.package_cpath(script)
+    settings.libraries = lualib.libraries()
     return settings
 
 

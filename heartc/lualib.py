@@ -9,6 +9,13 @@ from .errors import HeartError
 SHARE = ("/usr/local/share/lua/5.1", "/usr/share/lua/5.1")
 SYSTEM_LUAJIT = tuple(f"{folder}/libluajit-5.1.so.2" for folder in ("/usr/local/lib", "/usr/lib", "/usr/lib/*-linux-*"))
 LIB = ("/usr/local/lib/lua/5.1", "/usr/lib/lua/5.1")
+# Libraries that Lua code loads by FFI. The names are those of their ABI: every distribution has them under these.
+LIBRARIES = {
+    "crypto": "libcrypto.so.3",
+    "ssl": "libssl.so.3",
+    "pcre2": "libpcre2-8.so.0",
+    "z": "libz.so.1",
+}
 
 
 def luajit_path():
@@ -39,6 +46,15 @@ def stdlib_path():
         if os.path.isfile(os.path.join(folder, "heart", "boot.lua")):
             return folder
     raise HeartError(f"the Lua modules of Heart are missing below {here}; reinstall heart")
+
+
+def libraries():
+    """What ffi.load takes for each of LIBRARIES: the path of the one in the frozen binary, else the system's name. The
+    system of a frozen binary may have none of them, or one for another C library."""
+    if not getattr(sys, "frozen", False):
+        return LIBRARIES
+    inner = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return {name: os.path.join(inner, file) for name, file in LIBRARIES.items()}
 
 
 def data_path(name):

@@ -31,6 +31,7 @@ def serve(settings):
         settings.stdlib = stdlib
         settings.package_path = lualib.package_path(settings.script, stdlib)
         settings.package_cpath = lualib.package_cpath(settings.script)
+        settings.libraries = lualib.libraries()
         wanted, listeners = sockets.open_all(settings)
     except HeartError as error:
         print(f"heart: {error}", file=sys.stderr)

@@ -2,10 +2,11 @@
 
 Usage: /usr/bin/python3 packaging/build.py [--output FILE] [--work FOLDER]
 
-It needs gcc, binutils, zlib (Debian: zlib1g-dev; Alpine: zlib-dev), zstd's static library (libzstd-dev; zstd-static,
-zstd-dev), and Python with its headers and venv; with musl-gcc (Debian: musl-tools) the launcher is smaller. Everything
-else is installed into the work folder. The Python that runs this is the one that goes into the file, and so is the C
-library of this system: build on the oldest system that is to be supported with its own C library.
+It needs gcc, binutils, OpenSSL 3 (Debian: libssl-dev; Alpine: openssl-dev), zlib (zlib1g-dev; zlib-dev), PCRE2's
+library (libpcre2-8-0; pcre2), zstd's static library (libzstd-dev; zstd-static, zstd-dev), and Python with its headers
+and venv; with musl-gcc (Debian: musl-tools) the launcher is smaller. Everything else is installed into the work folder.
+The Python that runs this is the one that goes into the file, and so are the C library and the other libraries of this
+system: build on the oldest system that is to be supported with its own C library.
 """
 
 import argparse

@@ -15,6 +15,7 @@ from pathlib import Path
 import elf
 
 INNER = "_internal"
+EXTRA = ("libpcre2-8.so.0",)  # what nothing links with: Lua code loads it by FFI (heartc.lualib.LIBRARIES)
 FOLDERS = ("heartc", "lupa", "rocksdict")  # packages with extension modules, which are not loaded from a zip file
 DROPPED = ("lupa/__init__.pyc", "lupa/version.pyc")  # lupa's Python half is not used
 # Names of hosts are encoded as "idna", names in zip files may be "cp437"; the tables of all others are not needed.
@@ -146,6 +147,8 @@ def build(found_file, lua_stdlib, program_source, tree, prefix_map):
     for path in sorted(lua_stdlib.rglob("*.lua")):
         copy(path, inner / "heartc/lua_stdlib" / path.relative_to(lua_stdlib))
     copy_shared_python(program, inner)
+    for name in EXTRA:
+        copy(library(name).resolve(), inner / name)
     libc = copy_libc(program, inner)
     files = elf_files(tree, libc)
     strip(files)

@@ -888,6 +888,7 @@ ctypedef struct Server:
     Buf script              # path of main.lua, NUL-terminated
     Buf package_path
     Buf package_cpath
+    Buf libraries           # what Lua code may load by FFI: names and what to load, each with a NUL behind it
     Buf stdlib
     Archive archive
 

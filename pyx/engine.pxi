@@ -75,6 +75,7 @@ cdef class Engine:
         buf_set_gil(&g.script, options.script)
         buf_set_gil(&g.package_path, options.package_path)
         buf_set_gil(&g.package_cpath, options.package_cpath)
+        buf_set_gil(&g.libraries, "".join([f"{name}\0{path}\0" for name, path in options.libraries.items()]))
         buf_set_gil(&g.stdlib, options.stdlib)
         if options.archive is not None:
             self.set_archive(options.archive)

@@ -33,6 +33,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"kv_disk", l_core_kv_disk)
     core_put(L, s, b"longest_turn", l_core_longest_turn)
     core_put(L, s, b"now", l_core_now)
+    lua_push_libraries(L, s.worker.server)
+    lua_setfield(L, -2, b"libraries")
     lua_push_folder(L, s.worker.server)
     lua_setfield(L, -2, b"folder")
     lua_request_open(L, s)
@@ -80,6 +82,17 @@ cdef void lua_push_folder(lua_State *L, Server *g) noexcept nogil:
         lua_pushlstring(L, g.script.p, n - 1 if n > 1 else 1)
     else:
         lua_pushlstring(L, b".", 1)
+
+
+cdef void lua_push_libraries(lua_State *L, Server *g) noexcept nogil:
+    """A table of what ffi.load takes for "crypto", "ssl", "pcre2" and "z"."""
+    cdef const char *name = g.libraries.p
+    lua_createtable(L, 0, 4)
+    while name < g.libraries.p + g.libraries.n:
+        lua_pushstring(L, name + strlen(name) + 1)
+        lua_setfield(L, -2, name)
+        name += strlen(name) + 1
+        name += strlen(name) + 1
 
 
 cdef int method_named(Span name) noexcept nogil:

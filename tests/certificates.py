@@ -1,7 +1,8 @@
 """Certificates for the tests, made by the command `openssl`.
 
-Authority   a CA, which signs certificates: a root, or one below another
-Leaf        the files of one certificate: `path` (with the CAs between it and the root), `key`
+Authority     a CA, which signs certificates: a root, or one below another
+Leaf          the files of one certificate: `path` (with the CAs between it and the root), `key`
+Certificates  what most tests need; the fixture `certificates`
 """
 
 import subprocess
@@ -57,3 +58,18 @@ class Authority:
             *("x509", "-req", "-in", request, "-CA", self.path, "-CAkey", self.key, "-out", path),
             *("-days", days, "-extfile", settings, "-set_serial", "0x1234abcd"),
         )
+
+
+class Certificates:
+    """`root` has signed `middle`, which has signed the rest; `stranger` is a root that nobody trusts."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.root = Authority(folder)
+        self.middle = Authority(folder, "middle", self.root)
+        self.stranger = Authority(folder, "stranger")
+        self.server = self.middle.issue("server", "DNS:heart.test", "DNS:*.wild.test", "IP:127.0.0.1", "IP:::1")
+        self.expired = self.middle.issue("expired", "DNS:heart.test", days=-1)
+        self.client = self.middle.issue("client")
+        self.secret = self.middle.issue("secret", password="open sesame")
+        self.foreign = self.stranger.issue("foreign", "DNS:heart.test")

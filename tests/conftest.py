@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
+from certificates import Certificates
 from heart_server import Server
 
 
@@ -11,3 +12,9 @@ def serve():
     """A function that starts servers which stop with the test: `server = serve(code, "--flag", …)`."""
     with ExitStack() as stack:
         yield lambda *args, **more: stack.enter_context(Server(*args, **more))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """CAs and certificates for tests of TLS."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))

@@ -18,7 +18,7 @@ CACHE = OUT / "cache"
 FIRST_STARTS, WARM_STARTS = 9, 31
 PATIENCE = 30.0
 POLL_SECONDS = 0.0005
-SIZE_MB, FIRST_MS, WARM_MS, IDLE_MIB, CROWD_MIB = 9.5, 300, 100, 18, 22
+SIZE_MB, FIRST_MS, WARM_MS, IDLE_MIB, CROWD_MIB = 12.5, 300, 100, 18, 22
 
 # MiB with 2 workers, idle and with 10,000 connections, measured on one machine when this was planned.
 PEERS = (("80s", 6.6, 51), ("nginx + Lua", 32, 40), ("Heart v1", 17, 176))

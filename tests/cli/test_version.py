@@ -43,12 +43,14 @@ def test_verbose_tells_everything():
     versions = section(text, "Versions")
     assert versions["Heart"] == __version__
     assert {"LuaJIT", "Python", "lupa", "Typer", "Cython runtime"} <= set(versions)
+    assert versions["OpenSSL"].startswith("3.")
     build = section(text, "Build")
     assert build["architecture"] == os.uname().machine
     assert build["C library"].startswith(("glibc ", "musl"))
     assert re.match(r"(GCC|Clang) \d+\.", build["compiler"])
     assert build["form"] in ("one file", "package", "source tree")
     assert section(text, "Features")["JIT"] == ("yes" if platform.machine() in ("x86_64", "aarch64") else "no")
+    assert section(text, "Features")["TLS"] == "yes"
     licences = section(text, "Licences of what is inside")
     assert licences["Heart"] == licences["LuaJIT"] == "MIT"
     assert licences["Python"] == "PSF-2.0"

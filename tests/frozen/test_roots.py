@@ -1,5 +1,6 @@
 """Systems that the file was not built on: nothing but /proc and a folder, an older glibc, musl."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -47,6 +48,29 @@ def test_disk_store_loads_in_an_empty_root(root):
     listed = run(*program.split(), env={"LD_LIBRARY_PATH": str(inner)}).stdout
     assert "libstdc++.so.6" in listed
     assert all(str(inner) in line for line in listed.splitlines() if "=>" in line)
+
+
+def test_tls_and_libraries_in_an_empty_root(root, serve_in, certificates):
+    """OpenSSL, PCRE2 and zlib come along; whom to trust, the root says."""
+    made = root()
+    made.write("etc/ssl/certs/ca-certificates.crt", certificates.root.path.read_bytes())
+    made.write(
+        "app/main.lua",
+        """
+        local core, ffi = require("heart.core"), require("ffi")
+        ffi.cdef("const char *OpenSSL_version(int); const char *zlibVersion(void); int pcre2_config_8(int, void *);")
+        ffi.load(core.libraries.crypto, true)
+        require("heart.v1").get("/", function()
+          local version = ffi.string(ffi.load(core.libraries.z).zlibVersion())
+          local jit = ffi.new("uint32_t[1]")
+          local found = ffi.load(core.libraries.pcre2).pcre2_config_8(1, jit)
+          return table.concat({ ffi.string(ffi.C.OpenSSL_version(0)), version, found, jit[0],
+            tostring(core.tls.context()):match("^userdata") }, "|")
+        end)
+        """,
+    )
+    with serve_in(made, APP) as server:
+        assert re.fullmatch(r"OpenSSL 3\.[^|]+\|1\.\d[^|]*\|0\|1\|userdata", server.get().text)
 
 
 def test_names_of_hosts_are_resolved_in_an_empty_root(root, serve_in):
