@@ -28,8 +28,9 @@ cdef inline bint turn_spent(Worker *w, uint64_t share) noexcept nogil:
 
 
 cdef inline bint turn_rests(Worker *w) noexcept nogil:
-    """Whether the turns before have left nothing to do: the loop may sleep."""
-    return not (poller_waits(w) or w.posts != NULL or w.soon.first != NULL or w.turn.first != NULL
+    """Whether the turns before have left nothing to do: the loop may sleep. The inbox, too: what woke the loop for a
+    post may have been taken note of in a turn that still had older ones to run."""
+    return not (poller_waits(w) or inbox_waits(w) or w.soon.first != NULL or w.turn.first != NULL
                 or w.settling != NULL or w.dirty != NULL or w.socks_kicked != NULL)
 
 
