@@ -200,6 +200,12 @@ OPTIONS = titled(
     Option("--port", PORT, None, "Port to listen on; 0 takes a free one.", env="PORT", shown="3333"),
     "How it runs",
     Option("--workers", WORKERS, "auto", "Worker threads; auto: one for each processor this process may use."),
+    Option(
+        "--threads",
+        number(1, 1024),
+        4,
+        "Threads that all workers share for files and for starting programs; made when needed.",
+    ),
     Option("--dev", SWITCH, None, "Error pages and readable logs.", sets=("dev", True), shown="on a terminal"),
     Option("--prod", PROD, None, "Bare errors and JSON logs.", env="PROD", sets=("dev", False)),
     Option("--watch", SWITCH, False, "Reload when a file of the application changes.", sets=("watch", True)),

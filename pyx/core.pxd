@@ -342,6 +342,28 @@ ctypedef struct Op:
     void (*drop)(Worker *w, Op *op) noexcept nogil
     #                       the coroutine is gone, and no post will come any more: free it
 
+# Work for the thread pool (jobs.pxi): an Op that ends by a post when `run` has returned. Whoever makes it sets
+# op.finish and op.drop, which free it.
+ctypedef struct Job:
+    Op op
+    Job *next               # Pool.first
+    Job *prev
+    Worker *worker          # whose coroutine waits; NULL: nobody does, and `run` frees the job
+    void (*run)(Job *j) noexcept nogil
+    #                       on a thread of the pool: may block, touches the job only
+    int error               # errno of its failure; 0: it is done
+    uint8_t waits           # in the pool's list; shared, under its lock
+
+# Its members are shared, under the gate, but for `most`.
+ctypedef struct Pool:
+    void *gate              # a lock, see c/thread.pxd
+    Job *first              # jobs that wait, the oldest first
+    Job *last
+    uint32_t waiting        # jobs
+    uint32_t threads
+    uint32_t idle           # of them
+    uint32_t most           # threads
+
 # A deadline in milliseconds of Worker.now. Moving it later is one store (`due` stays, and the wheel looks
 # again when it fires); only moving it earlier touches the wheel. So a request costs no list operation.
 ctypedef struct Timer:
@@ -876,6 +898,7 @@ ctypedef struct Worker:
 # What all workers share; written before they start, read-only afterwards.
 ctypedef struct Server:
     Limits limits
+    Pool *pool
     Worker *workers
     uint32_t nworkers
     int notify              # eventfd: a worker has changed its phase
@@ -1017,6 +1040,60 @@ ctypedef struct TlsAsk:
     Buf text
     TlsContext *context     # the answer; NULL: `error` says why
     char error[TLS_ERROR_MAX]
+
+
+# ---- Files of applications (fs.pxi, fs_remove.pxi; lua_fs.pxi, lua_fs_file.pxi) ------------------------------
+
+# An open file. Its descriptor is closed when nobody holds it: so never under a thread that reads it.
+ctypedef struct FsFile:
+    int fd
+    uint32_t holders        # its userdata, and jobs on their way
+    uint8_t busy            # a job has it: another one is refused
+    uint8_t closed          # by the application
+    Buf name                # as opened, with a NUL behind it: for messages
+
+# What stat(2) says.
+ctypedef struct FsInfo:
+    uint32_t mode           # with the bits of the kind
+    uint32_t uid
+    uint32_t gid
+    int64_t size
+    uint64_t device
+    uint64_t inode
+    uint64_t links
+    double atime            # Unix times
+    double mtime
+    double ctime
+
+cdef enum FsFlag:
+    FS_APPEND = 1           # write: behind what is there
+    FS_ATOMIC = 2           # write: all or nothing, also when the machine stops
+    FS_MODE = 4             # write, mkdir: FsJob.mode was given
+    FS_PARENTS = 8          # mkdir: the folders above, too; no failure if it is there
+    FS_TREE = 16            # remove: with all that is in it
+    FS_NOFOLLOW = 32        # stat: of the link itself
+
+# One call of a file function on its way through the pool. `run` takes what it needs from here and leaves its results.
+ctypedef struct FsJob:
+    Job job
+    FsFile *file            # held; NULL: a path says what is meant
+    const Archive *archive
+    ArchiveFile *inside     # the file of the archive that the first path means; NULL: it is on the disk
+    Folder folder           # list: the folder of the archive that it means; `archive` NULL: it is on the disk
+    Buf text                # the paths, each with a NUL behind it
+    size_t second           # where the second one begins
+    Buf data                # to be written; what was read
+    uint64_t limit          # bytes that are read at most
+    int64_t at              # lseek(2): offset, result
+    int whence
+    int open_flags          # of open(2)
+    uint32_t mode           # permission bits
+    uint32_t flags          # FsFlag
+    int fd                  # result: an open file that the job owns; -1: none
+    char **names            # result of list: into `data`, each a byte for its kind and a name with a NUL
+    uint32_t nnames
+    FsInfo info             # result of stat
+    uint8_t about_second    # the error is about the second path
 
 
 # ---- Keys and values (kv_txn, kv_mem, kv_lock, kv_watch; lua_kv, lua_kv_value) -----------------------------

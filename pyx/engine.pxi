@@ -66,6 +66,9 @@ cdef class Engine:
         g.workers = <Worker *>calloc(g.nworkers, sizeof(Worker))
         if g.notify < 0 or g.workers == NULL:
             raise MemoryError("cannot set up the workers")
+        g.pool = jobs_new(options.threads)
+        if g.pool == NULL:
+            raise MemoryError("cannot set up the thread pool")
         g.dev = options.dev
         g.checking = options.checking
         self.set_limits(options)

@@ -1,14 +1,5 @@
 # inotify for --watch. Called by the main thread, with the GIL; not on any request's way.
 
-cdef extern from "sys/inotify.h":
-    int inotify_init1(int flags)
-    int inotify_add_watch(int fd, const char *path, uint32_t mask)
-    struct inotify_event:
-        int wd
-        uint32_t mask
-        uint32_t len
-    enum: IN_NONBLOCK, IN_CLOEXEC, IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE, IN_MOVED_FROM, IN_CREATE
-
 
 def inotify_open():
     """A new inotify descriptor. Raises OSError."""

@@ -61,6 +61,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     lua_setfield(L, -2, b"tls")
     lua_zlib_open(L)
     lua_setfield(L, -2, b"zlib")
+    lua_fs_open(L, s)
+    lua_setfield(L, -2, b"fs")
     lua_pushinteger(L, s.worker.id)
     lua_setfield(L, -2, b"worker")
     lua_pushinteger(L, s.worker.server.nworkers)

@@ -40,7 +40,7 @@ cdef extern from *:
     void *worker_get_self() nogil
 
     int errno
-    enum: EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EPERM, EINVAL
+    enum: EAGAIN, EBUSY, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EPERM, EINVAL
 
     ctypedef union epoll_data_t:
         void *ptr
