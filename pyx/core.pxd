@@ -906,6 +906,8 @@ ctypedef struct Server:
     uint8_t access_log
     uint8_t checking        # `heart check`: states note where routes are registered
     KvStore *kv_memory      # made with the server
+    KvStore *shared         # shared: dictionaries, the newest first (lua_shared.pxi); never freed
+    uint32_t shared_guard   # shared: a spin lock around `shared`
     KvStore *kv_disk        # NULL until an application asks for it; the same object for Redis
     Post *tls_asks          # shared: TlsAsks for the main thread, the newest first
     Buf script              # path of main.lua, NUL-terminated
@@ -1254,6 +1256,7 @@ ctypedef struct KvTxn:
     uint8_t request         # KvRequest
     uint8_t sync            # wait until it is durable
     uint8_t serial          # it holds or wants the serial lock
+    uint8_t keep            # rather fail than evict
     uint8_t single          # one request, given back when its answer was pushed
     uint32_t waits          # Coro.waits when it began: a fn that yielded retires its handle
     int result              # of the last request: OK, KvResult, ERR_*
@@ -1331,6 +1334,7 @@ ctypedef struct KvMem:
     KvShard shards[KV_SHARDS]
     size_t max              # bytes
     uint8_t evict
+    uint8_t lazy            # expired keys stay until their room is needed
     char gap[KV_LINE]
     size_t used             # shared, atomic
     size_t purged           # ms: when the store was full and no expired keys were found
@@ -1379,6 +1383,8 @@ ctypedef struct KvWatcher:
 ctypedef struct KvStore:
     const KvBackend *backend
     Server *server
+    KvStore *next           # Server.shared
+    Buf name                # of a shared dictionary
     KvMem *mem              # the memory store's shards
     void *queue             # a queued backend's own
     char gap[KV_LINE]

@@ -41,7 +41,7 @@ cdef int mem_commit(Worker *w, KvTxn *t) noexcept nogil:
             rc = commit_supply(t)
         elif rc == KV_FULL and evictions < EVICT_TRIES and plan.delta <= <ptrdiff_t>m.max:
             evictions += 1
-            if mem_purge(w, t.store) or (m.evict and mem_evict(w, t.store, plan.delta)):
+            if mem_purge(w, t.store) or (m.evict and not t.keep and mem_evict(w, t.store, plan.delta)):
                 rc = OK
     commit_release(t)
     if rc == OK and t.nwrites:

@@ -31,7 +31,7 @@ cdef void mem_look_after(Worker *w, KvStore *s, KvPlan *plan) noexcept nogil:
     cdef uint32_t mask = plan.mask
     if plan.delta < 0:
         mem_give_back(m)
-    if word_peek(&m.sweeping):
+    if m.lazy or word_peek(&m.sweeping):
         return
     while mask:
         if word_peek(&m.shards[ctz64(mask)].expiring):
@@ -76,7 +76,7 @@ cdef void mem_sweep(KvStore *s, uint64_t until) noexcept nogil:
     cdef KvShard *shard
     for i in range(KV_SHARDS):
         shard = &m.shards[m.sweep_shard % KV_SHARDS]
-        while word_peek(&shard.expiring) and shard_sweep(s, shard):
+        while word_peek(&shard.expiring) and shard_sweep(s, shard, NULL):
             if clock_ns() > until:
                 return
         m.sweep_shard += 1
@@ -85,8 +85,8 @@ cdef void mem_sweep(KvStore *s, uint64_t until) noexcept nogil:
     mem_give_back(m)
 
 
-cdef bint shard_sweep(KvStore *s, KvShard *shard) noexcept nogil:
-    """Look at the next slots; returns whether a quarter of their keys had expired."""
+cdef bint shard_sweep(KvStore *s, KvShard *shard, uint64_t *removed) noexcept nogil:
+    """Look at the next slots; returns whether a quarter of their keys had expired. `removed`, if given, counts them."""
     cdef KvNode *gone[SWEEP_SLOTS]
     cdef uint32_t i
     cdef uint32_t n = 0
@@ -107,6 +107,8 @@ cdef bint shard_sweep(KvStore *s, KvShard *shard) noexcept nogil:
         nodes_remove(s, &gone[0], n)
     spin_unlock(&shard.guard)
     nodes_free(&gone[0], n)
+    if removed != NULL:
+        removed[0] += n
     if n:
         shard_compact(shard)
     return n > 0 and n * 4 >= seen
@@ -126,7 +128,7 @@ cdef bint mem_purge(Worker *w, KvStore *s) noexcept nogil:
         shard = &m.shards[i]
         slots = word_peek(&shard.cap)
         while word_peek(&shard.expiring) and clock_ns() < until:
-            shard_sweep(s, shard)
+            shard_sweep(s, shard, NULL)
             if slots <= SWEEP_SLOTS:
                 break
             slots -= SWEEP_SLOTS

@@ -202,7 +202,7 @@ cdef KvTxn *txn_new(Worker *w, KvStore *s) noexcept nogil:
     t.owner = NULL
     t.handle = NULL
     t.sync = 1
-    t.serial = t.single = 0
+    t.serial = t.single = t.keep = 0
     t.lock = KV_UNLOCKED
     return t
 

@@ -31,6 +31,7 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"kv_memory", l_core_kv_memory)
     core_put(L, s, b"ulid", l_core_ulid)
     core_put(L, s, b"kv_disk", l_core_kv_disk)
+    core_put(L, s, b"shared", l_core_shared)
     core_put(L, s, b"longest_turn", l_core_longest_turn)
     core_put(L, s, b"now", l_core_now)
     lua_push_libraries(L, s.worker.server)

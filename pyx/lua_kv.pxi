@@ -24,6 +24,7 @@ ctypedef struct KvBox:
 ctypedef struct KvOptions:
     uint64_t expires
     bint sync
+    bint keep
 
 
 # ---- Arguments -------------------------------------------------------------------------------------------
@@ -71,6 +72,7 @@ cdef void l_kv_options(lua_State *L, int narg, KvStore *s, KvOptions *o) noexcep
     cdef Span name
     o.expires = 0
     o.sync = True
+    o.keep = False
     if l_absent(L, narg):
         return
     luaL_checktype(L, narg, LUA_TTABLE)
@@ -83,6 +85,8 @@ cdef void l_kv_options(lua_State *L, int narg, KvStore *s, KvOptions *o) noexcep
             o.expires = l_check_ttl(L, lua_gettop(L), s)
         elif span_equal(name, b"sync", 4) and lua_type(L, -1) == LUA_TBOOLEAN:
             o.sync = lua_toboolean(L, -1)
+        elif span_equal(name, b"evict", 5) and lua_type(L, -1) == LUA_TBOOLEAN and s.name.n:
+            o.keep = not lua_toboolean(L, -1)
         else:
             luaL_error(L, b"unknown option %s, or not of its type (there are: ttl, a number; sync, a boolean)", name.p)
         lua_pop(L, 1)
@@ -161,7 +165,7 @@ cdef const char *kv_reason(KvTxn *t) noexcept nogil:
     if t.result == KV_NOT_NUMBER:
         return b"not a number, or the result is not finite"
     if t.result == KV_FULL:
-        return b"the memory store is full (--kv-memory)"
+        return b"no memory" if t.store.name.n else b"the memory store is full (--kv-memory)"
     if t.result == KV_FAILED and buf_put(&t.error, 0) == OK:
         t.error.n -= 1
         return t.error.p
@@ -170,7 +174,7 @@ cdef const char *kv_reason(KvTxn *t) noexcept nogil:
 
 cdef bint kv_is_failure(KvTxn *t) noexcept nogil:
     """The store could not do it; otherwise it could, or a condition of the request did not hold."""
-    return t.result == KV_FULL or t.result == KV_FAILED or t.result < 0
+    return (t.result == KV_FULL and t.store.name.n == 0) or t.result == KV_FAILED or t.result < 0
 
 
 cdef void kv_log_failure(KvTxn *t) noexcept nogil:
@@ -503,6 +507,7 @@ cdef int l_kv_put(lua_State *L, uint8_t action) noexcept nogil:
     l_check_value(L, 2)
     l_kv_options(L, 3, l_store(L), &o)
     t = l_request(L, KV_COMMIT, o.sync)
+    t.keep = o.keep
     value = l_encode(L, t, 2)
     write_value(l_write(L, t, action, key), value, o.expires)
     return l_submit(L, t, finish_set)
@@ -539,6 +544,7 @@ cdef int l_kv_incr(lua_State *L) noexcept nogil:
     cdef KvWrite *x
     l_kv_options(L, 4, l_store(L), &o)
     t = l_request(L, KV_COMMIT, o.sync)
+    t.keep = o.keep
     x = l_write(L, t, KV_INCR, key)
     x.by = by
     x.init = init
