@@ -148,6 +148,56 @@ cdef enum ChunkEvent:
     # 400: malformed
 
 
+# ---- WebSocket frames (ws_frame.pxi): no socket, no Lua, no allocation ------------------------------------
+
+cdef enum WsOpcode:
+    WS_CONTINUATION = 0
+    WS_TEXT = 1
+    WS_BINARY = 2
+    WS_CONTROL = 8          # the bit that control frames have
+    WS_CLOSE = 8
+    WS_PING = 9
+    WS_PONG = 10
+
+# RFC 6455 section 7.4.1, as far as the engine itself uses them.
+cdef enum WsCode:
+    WS_NORMAL = 1000
+    WS_GOING_AWAY = 1001
+    WS_PROTOCOL_ERROR = 1002
+    WS_NO_CODE = 1005       # never sent: the close frame had no code
+    WS_ABNORMAL = 1006      # never sent: the connection ended without a close frame
+    WS_BAD_TEXT = 1007      # not UTF-8
+    WS_TOO_BIG = 1009
+    WS_FAILED = 1011
+    WS_RESTART = 1012
+
+# The header of a frame.
+ctypedef struct WsFrame:
+    uint64_t length         # bytes of its payload
+    const char *why         # after a refusal: what was wrong (a constant, NUL-terminated)
+    uint8_t opcode          # WsOpcode
+    uint8_t fin
+    uint8_t compressed      # bit RSV1 (RFC 7692)
+    uint8_t masked
+    uint8_t mask[4]
+    uint8_t size            # bytes of the header
+
+# Where the check of a text stands between two calls. Zeroed to start.
+ctypedef struct Utf8:
+    uint8_t need            # bytes that the current character still needs
+    uint8_t low             # the next of them lies between these
+    uint8_t high
+
+
+# What permessage-deflate was agreed on (ws_offer.pxi, RFC 7692 section 7.1).
+ctypedef struct WsDeflateParams:
+    uint8_t server_fresh    # server_no_context_takeover
+    uint8_t client_fresh    # client_no_context_takeover
+    uint8_t server_bits     # sizes of the windows, as powers of two
+    uint8_t client_bits
+    uint8_t client_limits   # the client takes client_max_window_bits in an answer
+
+
 # ---- Routes (router.pxi): patterns of Heart v1, that is of Fiber 2.5.0 ------------------------------------
 
 cdef enum:
@@ -303,6 +353,9 @@ ctypedef struct KvTxn
 ctypedef struct KvNode
 ctypedef struct KvWatcher
 ctypedef struct Sock
+ctypedef struct Ws
+ctypedef struct WsReader
+ctypedef struct WsWriter
 ctypedef struct TlsApi
 ctypedef struct TlsContext
 ctypedef struct TlsSession
@@ -392,6 +445,7 @@ ctypedef struct Wheel:
 # on_writable the output that had to wait is gone
 # on_timer   the connection's deadline has passed
 # on_close   the connection ends, whoever wanted it; drop what belongs to it
+# on_stop    the worker ends: finish what is in flight, then close
 # takes_input whether input can be used now; else the connection is paused
 # want_body  a handler waits for (more of) the request body
 # reply_*    one response: a head, any number of body parts, an end. `length` -1: not known
@@ -403,6 +457,7 @@ ctypedef struct Proto:
     void (*on_writable)(Worker *w, Conn *c) noexcept nogil
     void (*on_timer)(Worker *w, Conn *c) noexcept nogil
     void (*on_close)(Worker *w, Conn *c) noexcept nogil
+    void (*on_stop)(Worker *w, Conn *c) noexcept nogil
     bint (*takes_input)(Conn *c) noexcept nogil
     void (*want_body)(Worker *w, Req *r) noexcept nogil
     int (*reply_head)(Worker *w, Req *r, int64_t length) noexcept nogil
@@ -430,7 +485,7 @@ ctypedef struct Conn:
     Watch watch
     const Proto *proto
     TlsSession *tls         # NULL: the bytes are not encrypted
-    Req *req                # the request in progress, NULL between requests
+    Req *req                # the request in progress, NULL between requests. Another protocol keeps its own here: Ws
     uint32_t served         # requests
     uint16_t flags          # ConnFlag
     uint16_t port           # of the peer
@@ -662,6 +717,7 @@ cdef enum CoroRole:
     ROLE_TASK               # no request: a start event, which may run for ever
     ROLE_STOP               # a stop event: its state waits for it
     ROLE_LOAD               # runs the script of a new state
+    ROLE_WS                 # works for Coro.ws
     ROLE_WATCH              # a task that sleeps until something is told to it: see State.watching
 
 # Which of the worker's queues a coroutine is in.
@@ -691,6 +747,7 @@ ctypedef struct Coro:
     Op *op                  # WAIT_POST
     Task *task              # that it runs; NULL: a handler or an event
     lua_State *waiting      # the Lua coroutine that waits: L, or one that the application has made
+    Ws *ws                  # ROLE_WS
     KvTxn *txns             # open transactions, the innermost first; they are rolled back with it
     uint32_t waits          # how often it has yielded
     int ref                 # anchors L in the registry
@@ -758,6 +815,7 @@ ctypedef struct State:
     int pools               # reference: key -> SockPool *
     uint32_t npools
     uint32_t npooled        # idle sockets in all pools
+    Ws *sockets             # open WebSockets, which hold it
     Timer grace
     uint32_t generation
     uint8_t retired
@@ -782,6 +840,73 @@ ctypedef struct State:
     size_t memory_max       # 0: no limit
 
 
+# ---- WebSockets (ws, ws_deflate, lua_ws) -------------------------------------------------------------------
+
+cdef enum WsFlag:
+    WS_MESSAGE = 1          # a message has begun
+    WS_PACKED = 2           # ... it is compressed
+    WS_PAYLOAD = 4          # `left` bytes of a frame are still to come
+    WS_FINAL = 8            # ... it is the last one of its message
+    WS_HELD = 16            # a whole message waits in `message` for ws:receive()
+    WS_STRAIGHT = 32        # messages are asked for with ws:receive(), not given to a function
+    WS_BUSY = 64            # a function runs that must end before the next message
+    WS_CLOSE_SENT = 128
+    WS_CLOSE_SEEN = 256
+    WS_CLOSE_DUE = 512      # the close function is to run
+    WS_PINGED = 1024        # no sign of life since the last ping
+    WS_DEFLATE = 2048       # messages may be compressed
+    WS_SELF_FRESH = 4096    # this side compresses every message anew
+    WS_PEER_FRESH = 8192    # the peer does
+    WS_HAS_DATA = 16384     # the environment of the object is its table `data`
+    WS_ERRED = 32768        # the error function has been called
+
+# What all WebSockets of one route have in common. The functions are references; LUA_NOREF: none.
+ctypedef struct WsRoute:
+    int message             # LUA_NOREF: they are asked for with ws:receive()
+    int close
+    int error
+    size_t max_message      # bytes, expanded
+    size_t deflate_min      # bytes
+    uint8_t deflate         # compression is agreed to
+    uint8_t deflate_level
+    uint8_t keep_context    # ... with the context kept between messages
+
+# A coroutine that waits in ws:receive(). Made with the first wait, freed with the object.
+ctypedef struct WsReader:
+    Op op
+    Ws *ws
+    Span given              # a message, while the op ends
+    uint8_t kind            # ... 0: none
+
+# One that waits until output has left.
+ctypedef struct WsWriter:
+    Op op
+    Ws *ws
+    WsWriter *next
+
+# An open WebSocket, also once it has closed, for as long as Lua has it. Idle ones are many: it is small.
+ctypedef struct Ws:
+    Conn *conn              # NULL: closed
+    State *state
+    WsRoute *route
+    Ws *next                # State.sockets, while open
+    Ws *prev
+    Coro *coro              # that runs a function of its route, or the handler
+    WsReader *reader        # ws:receive(); NULL: never used
+    WsWriter *writers       # who waits for output to leave
+    void *zip               # a WsZip, of its own; NULL: not needed yet
+    Buf message             # fragments, a whole message that is held, or the reason of the close
+    uint64_t left           # of the payload
+    uint64_t at             # bytes of it that were seen
+    uint32_t flags          # WsFlag
+    int ref                 # holds the object in the registry
+    uint16_t code           # how it was closed
+    uint8_t kind            # WsOpcode of the message
+    uint8_t bits            # window for compressing
+    uint8_t mask[4]
+    Utf8 utf8
+
+
 # ---- Workers and the server (worker, server) --------------------------------------------------------------
 
 # All limits, copied from the configuration. Times in ms, sizes in bytes.
@@ -797,6 +922,11 @@ ctypedef struct Limits:
     uint32_t connections    # of one worker
     uint32_t requests       # of one connection; 0: no limit
     size_t lua_memory
+    size_t ws_max_message
+    size_t ws_deflate_min   # shorter messages are not compressed
+    uint64_t ws_ping        # without a sign of life, until a ping is sent
+    uint64_t ws_timeout     # for an answer to it
+    uint64_t ws_close_timeout
     uint64_t kv_lock        # ms that a serial transaction may hold its lock while others wait
 
 # What the main thread asks of a worker. Shared, atomic.
@@ -873,6 +1003,9 @@ ctypedef struct Worker:
     Buf scratch_json        # of log fields
     JsonScratch *json       # of ctx.json and json.encode
     Buf scratch_text
+    void *ws_zip            # a WsZip, for WebSockets that begin every message anew; NULL: not needed yet
+    Buf ws_text             # a message that was expanded
+    Buf ws_packed           # ... or compressed
     LogRing *log
     uint64_t kv_told        # ms: when a failure of a store was logged last
     KvTxn *kv_spare         # transactions to use again, linked by KvTxn.outer

@@ -34,6 +34,7 @@ def bind_lua(str path not None, str version not None):
     HEART_VERSION = version_kept
     number_init_gil()
     http1_init()
+    ws_init()
     # print and io.write go through libc's stdout: whole lines at once, also into a file or a pipe.
     setvbuf(stdout, NULL, _IOLBF, 0)
 
@@ -110,6 +111,11 @@ cdef class Engine:
         limits.connections = max(1, options.max_connections // self.server.nworkers)
         limits.requests = options.max_requests_per_connection
         limits.lua_memory = options.lua_memory
+        limits.ws_max_message = options.ws_max_message
+        limits.ws_deflate_min = options.ws_deflate_min
+        limits.ws_ping = milliseconds(options.ws_ping_interval)
+        limits.ws_timeout = milliseconds(options.ws_timeout)
+        limits.ws_close_timeout = milliseconds(options.ws_close_timeout)
 
     cdef void open_memory_store(self, options) except *:
         cdef bytes seed = os_urandom(8)

@@ -20,6 +20,7 @@ cdef void http1_init() noexcept nogil:
     HTTP1.on_writable = http1_on_writable
     HTTP1.on_timer = http1_on_timer
     HTTP1.on_close = http1_on_close
+    HTTP1.on_stop = http1_on_stop
     HTTP1.takes_input = http1_takes_input
     HTTP1.want_body = http1_want_body
     HTTP1.reply_head = http1_reply_head
@@ -47,6 +48,10 @@ cdef void http1_on_data(Worker *w, Conn *c, char *p, size_t n) noexcept nogil:
     if c.flags & CONN_DEAD:
         return
     c.flags &= ~<uint32_t>CONN_MORE
+    if unlikely(c.proto != &HTTP1):         # a handler has switched to another one, which paused this loop
+        c.flags &= ~<uint32_t>CONN_PAUSED
+        c.proto.on_data(w, c, p + used, n - used)
+        return
     http1_wait(w, c, p + used, n - used, taken == 0)
 
 
@@ -289,6 +294,19 @@ cdef void http1_on_eof(Worker *w, Conn *c) noexcept nogil:
         conn_close(w, c)
     else:
         c.flags |= CONN_CLOSING
+
+
+cdef void http1_on_stop(Worker *w, Conn *c) noexcept nogil:
+    """The worker ends: serve what this connection has sent already, then close it."""
+    if c.req != NULL or c.flags & (CONN_PAUSED | CONN_DRAINING):
+        return
+    conn_read(w, c)
+    if c.req != NULL or c.flags & (CONN_DEAD | CONN_DRAINING | CONN_CLOSING | CONN_BLOCKED):
+        return
+    if c.flags & (CONN_FRESH | CONN_PARTIAL):
+        timer_set(&w.wheel, &c.timer, w.now + DRAIN_GRACE)
+    else:
+        conn_close(w, c)
 
 
 cdef bint http1_takes_input(Conn *c) noexcept nogil:

@@ -68,11 +68,6 @@ cdef inline bint status_has_body(int status) noexcept nogil:
     return status >= 200 and status != 204 and status != 304
 
 
-cdef inline char *put_bytes(char *p, const char *bytes, size_t n) noexcept nogil:
-    memcpy(p, bytes, n)
-    return p + n
-
-
 cdef inline char *put_status_line(char *p, int status) noexcept nogil:
     cdef Span reason
     if likely(status == 200):

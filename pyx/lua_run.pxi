@@ -72,6 +72,8 @@ cdef void coro_drop(Worker *w, Coro *co) noexcept nogil:
     if co.listed:
         coro_unlist(co)
     coro_leave_client(co)
+    if co.ws != NULL:
+        co.ws.coro = NULL
     ctx_forget(co)
     luaL_unref(co.state.L, LUA_REGISTRYINDEX, co.ref)
     slab_free(&w.coros, co)
@@ -166,6 +168,11 @@ cdef void lua_spawn_later(Worker *w, State *s, int function, uint8_t role) noexc
     s.holders += 1
     s.tasks += 1
     lua_rawgeti(co.L, LUA_REGISTRYINDEX, function)
+    coro_start_later(w, co)
+
+
+cdef void coro_start_later(Worker *w, Coro *co) noexcept nogil:
+    """Run the function that is on its stack with its arguments, in the next turn."""
     coro_list(co)
     coro_queue(w, co)
 
@@ -174,14 +181,21 @@ cdef inline void coro_finish(Worker *w, Coro *co) noexcept nogil:
     cdef State *s = co.state
     cdef Req *r = co.req
     cdef uint8_t role
+    cdef Ws *ws
     if unlikely(co.role != ROLE_HANDLER):
         role = co.role
         if co.task != NULL:
             task_done(w, co)
+        if role == ROLE_WS:
+            ws_coro_settle(w, co)
+        ws = co.ws
+        co.ws = NULL
         state_release_role(s, role)
         coro_recycle(w, co)
         if role == ROLE_LOAD:
             state_loaded(w, s)
+        elif role == ROLE_WS:
+            ws_coro_ended(w, ws, False)
         return
     if unlikely(r.flags & REQ_AFTER):
         lua_run_after(w, co)
@@ -228,7 +242,10 @@ cdef int l_wait_op_until(lua_State *L, Op *op, uint64_t deadline) noexcept nogil
 
 cdef void coro_suspend(Worker *w, Coro *co) noexcept nogil:
     """The coroutine has yielded: begin the wait that it asked for. A bare coroutine.yield() lasts one turn."""
-    cdef Req *r = co.req
+    cdef Req *r
+    if co.role == ROLE_WS:
+        ws_coro_settle(w, co)
+    r = co.req
     if lua_touserdata(co.L, -1) != &ENGINE_TAG:
         co.wait = WAIT_TURN
         co.waiting = co.L
@@ -349,8 +366,8 @@ cdef inline void coro_go_on(Worker *w, Coro *co) noexcept nogil:
         lua_pushnil(co.L)
         lua_pushlstring(co.L, b"closed", 6)
         coro_wake(w, co, 2)
-    elif co.task != NULL and lua_status(co.L) == LUA_OK:
-        coro_wake(w, co, lua_gettop(co.L) - TASK_BASE - 1)
+    elif lua_status(co.L) == LUA_OK:    # it begins: the function is above its anchors
+        coro_wake(w, co, lua_gettop(co.L) - (TASK_BASE if co.task != NULL else 1) - 1)
     else:
         coro_wake(w, co, 0)
 
@@ -509,13 +526,19 @@ cdef void lua_client_gone(Worker *w, Req *r) noexcept nogil:
 
 cdef int l_sleep(lua_State *L) noexcept nogil:
     """sleep(seconds): others run meanwhile."""
-    cdef double seconds = luaL_checknumber(L, 1)
+    cdef uint64_t ms = l_check_seconds(L, 1)
     cdef Coro *co = worker_self().running
-    if not 0 <= seconds <= SLEEP_MAX:
-        return luaL_argerror(L, 1, b"expected seconds from 0 to 31536000 (a year)")
     if co != NULL:
-        co.wake_at = clock_ms() + <uint64_t>(seconds * 1000 + 0.999)
-    return l_wait(L, WAIT_TIMER if seconds > 0 else WAIT_TURN)
+        co.wake_at = clock_ms() + ms
+    return l_wait(L, WAIT_TIMER if ms else WAIT_TURN)
+
+
+cdef uint64_t l_check_seconds(lua_State *L, int narg) noexcept nogil:
+    """A time to wait, in ms, rounded up."""
+    cdef double seconds = luaL_checknumber(L, narg)
+    if not 0 <= seconds <= SLEEP_MAX:
+        luaL_argerror(L, narg, b"expected seconds from 0 to 31536000 (a year)")
+    return <uint64_t>(seconds * 1000 + 0.999)
 
 
 cdef enum:
@@ -528,6 +551,7 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
     """The function raised an error: log it with its traceback, answer 500, drop the coroutine."""
     cdef State *s = co.state
     cdef Req *r = co.req
+    cdef Ws *ws = co.ws
     cdef uint8_t role = co.role
     cdef Buf message
     cdef Buf trace
@@ -552,6 +576,8 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
         if role == ROLE_HANDLER:
             r.coro = NULL
             lua_fail_request(w, r, buf_span(&message), buf_span(&trace))
+        elif role == ROLE_WS:
+            lua_ws_failed(w, ws, r, buf_span(&message))
     lua_pop(s.L, 2)
     buf_free(&message)
     buf_free(&trace)

@@ -205,6 +205,7 @@ cdef void state_on_grace(Worker *w, Timer *t) noexcept nogil:
     """The grace of a retired state is over: its requests end without an answer, its tasks stop."""
     cdef State *s = <State *>(<char *>t - <size_t>&(<State *>NULL).grace)
     state_hand_over(w, s)
+    ws_close_all(w, s, WS_RESTART)
     if s.holders > s.tasks:
         log_z(w, LEVEL_WARN, b"reload: requests of the old code took longer than --reload-grace and were ended")
     state_abandon(w, s)

@@ -96,7 +96,12 @@ cdef inline bint span_same(Span a, const char *lower, size_t n) noexcept nogil:
     return True
 
 
-# ---- Numbers as text -------------------------------------------------------------------------------------
+# ---- Bytes and numbers as text ---------------------------------------------------------------------------
+
+cdef inline char *put_bytes(char *p, const char *bytes, size_t n) noexcept nogil:
+    memcpy(p, bytes, n)
+    return p + n
+
 
 cdef const char *DIGIT_PAIRS = (
     b"00010203040506070809101112131415161718192021222324"

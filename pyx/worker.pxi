@@ -76,6 +76,9 @@ cdef void worker_close(Worker *w) noexcept nogil:
     buf_free(&w.out)
     buf_free(&w.scratch_text)
     buf_free(&w.scratch_json)
+    buf_free(&w.ws_text)
+    buf_free(&w.ws_packed)
+    ws_zip_free(<WsZip *>w.ws_zip)
     json_scratch_free(w.json)
     free(w.json)
     free(w.headers)
@@ -251,23 +254,10 @@ cdef void worker_drain(Worker *w) noexcept nogil:
     c = w.all
     while c != NULL:
         after = c.after
-        conn_stop(w, c)
+        c.proto.on_stop(w, c)
         c = after
     if w.state != NULL and w.state.on_stop != LUA_NOREF and listener_is_open(&w.listeners[0]):
         lua_spawn(w, w.state, w.state.on_stop, ROLE_STOP)
-
-
-cdef void conn_stop(Worker *w, Conn *c) noexcept nogil:
-    """The worker ends: serve what this connection has sent already, then close it."""
-    if c.req != NULL or c.flags & (CONN_PAUSED | CONN_DRAINING):
-        return
-    conn_read(w, c)
-    if c.req != NULL or c.flags & (CONN_DEAD | CONN_DRAINING | CONN_CLOSING | CONN_BLOCKED):
-        return
-    if c.flags & (CONN_FRESH | CONN_PARTIAL):
-        timer_set(&w.wheel, &c.timer, w.now + DRAIN_GRACE)
-    else:
-        conn_close(w, c)
 
 
 cdef void worker_check_drained(Worker *w) noexcept nogil:

@@ -169,6 +169,30 @@ end
 
 add_methods("", M)
 
+---Accept WebSockets: `fn(ws, ctx, protocol)` asks for messages with `ws:receive()`, and the socket is closed when it
+---returns; or a table of functions, which are called with what happens.
+---
+---    app.ws("/echo", function(ws)
+---      for data, kind in ws.receive, ws do
+---        ws:send(data, kind)
+---      end
+---    end)
+---@param path string
+---@param options heart.ws.options|heart.ws.handler|heart.ws.functions
+---@param fn? heart.ws.handler|heart.ws.functions
+---@overload fun(path: string, fn: heart.ws.handler|heart.ws.functions)
+function M.ws(path, options, fn)
+  if fn == nil then
+    options, fn = nil, options
+  end
+  check("ws: path", path, "string")
+  local ok, handler = pcall(require("heart.ws").handler, options or {}, fn)
+  if not ok then
+    error(handler, 2)
+  end
+  M.get(path, handler)
+end
+
 ---Serve the files below `dir` under `route`: GET and HEAD, index.html, no dotfiles. Several directories may be served;
 ---they are looked at before routes, and a file that does not exist goes on to the next directory or route.
 ---@param route string

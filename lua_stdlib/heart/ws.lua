@@ -1,0 +1,163 @@
+-- What app.ws makes of its arguments: a handler that checks who asks, accepts, and runs the application's functions.
+
+local M = {}
+
+local core = require("heart.core")
+
+---An open connection. `data` is a table of the application's own.
+---@class heart.ws
+---@field data table
+---@field send fun(self: heart.ws, data: string, kind?: "text"|"binary"): true?, string?, integer?, string?
+---@field receive fun(self: heart.ws, timeout?: number): string?, string?, integer?, string?
+---@field ping fun(self: heart.ws, data?: string): true?, string?, integer?, string?
+---@field close fun(self: heart.ws, code?: integer, reason?: string)
+---@field is_open fun(self: heart.ws): boolean
+
+---@alias heart.ws.handler fun(ws: heart.ws, ctx: heart.ctx, protocol?: string)
+
+---@class heart.ws.functions
+---@field message fun(ws: heart.ws, data: string, kind: "text"|"binary")
+---@field open? fun(ws: heart.ws, ctx: heart.ctx, protocol?: string)
+---@field close? fun(ws: heart.ws, code: integer, reason: string)
+---@field error? fun(ws: heart.ws, message: string) one of the functions failed; then the socket is closed with 1011
+
+---@class heart.ws.options
+---@field origins? string[]|"*" pages of which origins may connect, e.g. "https://example.com"; default: the same host
+---@field protocols? string[] subprotocols, the preferred one first
+---@field max_message? integer bytes; default: --ws-max-message
+---@field deflate? boolean|"context" compress: false: never; "context": remember earlier messages, which takes memory
+---@field deflate_min? integer bytes; default: --ws-deflate-min
+---@field deflate_level? integer 1 (fast, the default) to 9
+
+local OPTIONS = {
+  origins = "table",
+  protocols = "table",
+  max_message = "number",
+  deflate = "boolean",
+  deflate_min = "number",
+  deflate_level = "number",
+}
+local FUNCTIONS = { open = true, message = true, close = true, error = true }
+
+---@param options heart.ws.options
+local function check_options(options)
+  if type(options) ~= "table" then
+    error(("ws: expected a table of options, got %s"):format(type(options)), 0)
+  end
+  for name, value in pairs(options) do
+    local expected = OPTIONS[name]
+    if not expected then
+      local known = "origins, protocols, max_message, deflate, deflate_min, deflate_level"
+      error(("ws: unknown option %s (there are: %s)"):format(tostring(name), known), 0)
+    end
+    local word = name == "origins" and value == "*" or name == "deflate" and value == "context"
+    if type(value) ~= expected and not word then
+      error(("ws: %s: expected a %s, got %s"):format(name, expected, tostring(value)), 0)
+    end
+  end
+end
+
+---@param functions heart.ws.functions
+local function check_functions(functions)
+  for name, value in pairs(functions) do
+    if not FUNCTIONS[name] then
+      error(("ws: unknown function %s (there are: open, message, close, error)"):format(tostring(name)), 0)
+    end
+    if type(value) ~= "function" then
+      error(("ws: %s: expected a function, got %s"):format(name, type(value)), 0)
+    end
+  end
+  if not functions.message then
+    error("ws: a function `message` is missing", 0)
+  end
+end
+
+---Whether a page of this origin may connect (RFC 6455 section 10.2). Clients that are no browsers send none.
+---@param ctx heart.ctx
+---@param origins? string[]|"*"
+local function origin_allowed(ctx, origins)
+  local origin = ctx.header("origin")
+  if origins == "*" or not origin then
+    return true
+  end
+  origin = origin:lower()
+  if not origins then
+    return origin:match("^https?://(.+)$") == ctx.host()
+  end
+  for _, allowed in ipairs(origins) do
+    if allowed:lower() == origin then
+      return true
+    end
+  end
+  return false
+end
+
+---The first of ours that the client offers.
+---@param ctx heart.ctx
+---@param ours? string[]
+---@return string?
+local function choose_protocol(ctx, ours)
+  local offered = ours and ctx.header("sec-websocket-protocol")
+  if not offered then
+    return nil
+  end
+  local set = {}
+  for name in offered:gmatch("[^,%s]+") do
+    set[name] = true
+  end
+  for _, name in ipairs(ours) do
+    if set[name] then
+      return name
+    end
+  end
+end
+
+local REASONS = {
+  [400] = "Bad Request: this is no WebSocket handshake",
+  [426] = "Upgrade Required: this is a WebSocket",
+}
+
+---The handler of a route.
+---@param options heart.ws.options
+---@param fn heart.ws.handler|heart.ws.functions
+---@return heart.handler
+function M.handler(options, fn)
+  check_options(options)
+  if type(fn) == "table" then
+    check_functions(fn)
+  elseif type(fn) ~= "function" then
+    error(("ws: expected a function or a table of functions, got %s"):format(type(fn)), 0)
+  end
+  local functions = type(fn) == "table" and fn or {}
+  local deflate = options.deflate == nil or options.deflate
+  local route = core.ws.route(
+    functions.message,
+    functions.close,
+    functions.error,
+    options.max_message,
+    deflate,
+    options.deflate_min,
+    options.deflate_level,
+    deflate == "context"
+  )
+  local origins, protocols, accept = options.origins, options.protocols, core.ws.accept
+  local open = functions.open
+  return function(ctx)
+    if not origin_allowed(ctx, origins) then
+      return 403, "Forbidden: pages of this origin may not connect"
+    end
+    local protocol = choose_protocol(ctx, protocols)
+    local ws, status = accept(ctx, route, protocol)
+    if not ws then
+      return status, REASONS[status]
+    end
+    if type(fn) == "function" then
+      fn(ws, ctx, protocol)
+      ws:close()
+    elseif open then
+      open(ws, ctx, protocol)
+    end
+  end
+end
+
+return M

@@ -1,0 +1,54 @@
+"""The Autobahn cases, as PyPI's kosoku has them: an independent verdict on the protocol."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+APP = """
+local app = require("heart.v1")
+app.ws("/called", { message = function(ws, data, kind) ws:send(data, kind) end })
+app.ws("/asked", function(ws)
+  local data, kind = ws:receive()
+  while data do
+    ws:send(data, kind)
+    data, kind = ws:receive()
+  end
+end)
+"""
+GOOD = {"OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED"}
+# Those that the package itself ends after 100 ms, with messages of 16 MB in small fragments.
+CUT_OFF = {"9.3.1", "9.3.2", "9.4.1", "9.4.2"}
+
+
+def verdicts(server, path, folder, *select):
+    """The behaviour that was seen, by case."""
+    words = [Path(sys.executable).with_name("kosoku"), "-m", "fuzzingclient", "-p", "2", "-o", folder, *select]
+    subprocess.run([*words, f"127.0.0.1:{server.port}{path}"], check=False, capture_output=True, timeout=900)
+    index = next(folder.rglob("index.json"))
+    found = {}
+    for cases in json.loads(index.read_text()).values():
+        found |= {case: (result["behavior"], result.get("behaviorClose")) for case, result in cases.items()}
+    return found
+
+
+def judge(found, expected):
+    wrong = {case: seen for case, seen in found.items() if not set(seen) - {None} <= GOOD and case not in CUT_OFF}
+    assert len(found) == expected
+    assert not wrong
+
+
+def test_cases_of_the_protocol_pass(serve, tmp_path):
+    select = [word for case in ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*") for word in ("-i", case)]
+    found = verdicts(serve(APP), "/called", tmp_path, *select)
+    judge(found, len(found))
+    assert len(found) > 200
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("path", ["/called", "/asked"])
+def test_all_cases_pass(serve, tmp_path, path):
+    judge(verdicts(serve(APP, "--ws-deflate-min", "0"), path, tmp_path), 517)
