@@ -1,5 +1,6 @@
 -- Connections of the HTTP client: from the pool of their key, or new ones, through a proxy and with TLS where needed.
 
+local address = require("heart.address")
 local core = require("heart.core")
 local dns = require("heart.v1.dns")
 
@@ -18,7 +19,7 @@ local TUNNEL_HEAD_MAX = 16384
 local contexts, ncontexts = {}, 0
 local CONTEXTS_MAX = 64
 ---Options that are not of the context: they belong to a connection.
-local OF_CONNECTION = { server_name = true, verify_name = true }
+local OF_CONNECTION = { server_name = true }
 
 ---A text that is the same for the same options.
 ---@param options? table
@@ -69,7 +70,10 @@ local function start_tls(sock, route)
   if not context then
     return nil, err
   end
-  return sock:tls(context, { server_name = route.tls and route.tls.server_name or route.target.host })
+  local name = route.tls and route.tls.server_name or route.target.host
+  -- An address is no name to ask for (RFC 6066 section 3), but it is what the certificate must be for.
+  local asked = not address.parse(name) and name or nil
+  return sock:tls(context, { server_name = asked, host = name, port = route.target.port })
 end
 
 ---@param proxy heart.url
@@ -117,11 +121,11 @@ local function dial(host, port, seconds)
   local deadline = core.now() + seconds
   local addresses, err = dns.resolve(host, { timeout = seconds })
   local sock
-  for i, address in ipairs(addresses or {}) do
+  for i, numeric in ipairs(addresses or {}) do
     local left = deadline - core.now()
     -- Half of what is left for each but the last, so that a host of which one address is dead can be reached.
     left = i < #addresses and left / 2 or left
-    sock, err = core.socket.connect({ address = address, port = port, timeout = math.max(left, 0.001) })
+    sock, err = core.socket.connect({ address = numeric, port = port, timeout = math.max(left, 0.001) })
     if sock then
       return sock
     end

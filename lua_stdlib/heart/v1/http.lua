@@ -130,8 +130,8 @@ local function read_final_head(sock, max)
   return nil, "too many interim responses"
 end
 
----Send the body, where it does not go with the head. A server may answer before it has read all of it, so that a failure
----to send is told only if there is no answer.
+---Send the body, where it does not go with the head. A server may answer before it has read all of it, so that a
+---failure to send is told only if there is no answer.
 ---@param call heart.http.call
 ---@return integer? status if the answer has come already
 ---@return string? head or err
@@ -233,18 +233,18 @@ end
 ---@return string? err
 local function ask(call, deadline)
   local left = deadline - now()
-  local sock, err = connection.take(call.key), nil
+  local sock = connection.take(call.key)
   local pooled = sock ~= nil
   while true do
     if left <= 0 then
       return nil, "timeout"
     end
     if not sock then
-      sock, err = connection.open(call.route, left)
-      if not sock then
+      local fresh, err = connection.open(call.route, left)
+      if not fresh then
         return nil, err
       end
-      left = math.max(deadline - now(), 0.001)
+      sock, left = fresh, math.max(deadline - now(), 0.001)
     end
     sock:deadline(left)
     local status, head, length, keep = exchange(sock, call, left)
