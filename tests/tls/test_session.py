@@ -10,6 +10,7 @@ import time
 import pytest
 import tls_native
 from certificates import openssl
+from tls_servers import server_context
 
 EPOLLIN, EPOLLOUT = 1, 4
 WAITS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -61,14 +62,6 @@ class Pair:
     def close(self):
         self.server.close()
         self.ours.close()
-
-
-def server_context(leaf, **attributes):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(leaf.path, leaf.key)
-    for name, value in attributes.items():
-        setattr(context, name, value)
-    return context
 
 
 @pytest.fixture
