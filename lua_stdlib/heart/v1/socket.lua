@@ -1,0 +1,450 @@
+---Sockets that wait without holding up anybody else: TCP, UDP and Unix, with TLS; and listeners for any protocol.
+---
+---    local socket = require("heart.v1.socket")
+---    local sock, err = socket.connect("example.org", 443, { tls = true, timeout = 5 })
+---    sock:send("GET / HTTP/1.0\r\nHost: example.org\r\n\r\n")
+---    local line = sock:receive("*l")
+---
+---Everything that can go wrong at run time is nil and a reason: "timeout", "closed", "connection refused", ...
+---See docs/socket.md.
+---@class heart.v1.socket
+local M = {}
+
+local core = require("heart.core")
+local address = require("heart.address")
+local log = require("heart.v1.log")
+local native, task = core.socket, core.task
+
+---@class heart.socket
+---@field send fun(self: heart.socket, data: string|number|table): integer?, string?, integer? all bytes of a string, or of nested lists of strings; or nil, the reason and how many were sent
+---@field receive fun(self: heart.socket, what?: "*l"|"*a"|integer, prefix?: string): string?, string?, string? a line (without its end), all up to the end, or so many bytes; or nil, the reason and what there was
+---@field receive_any fun(self: heart.socket, max: integer): string?, string? what is there, as soon as there is some
+---@field receive_until fun(self: heart.socket, delimiter: string, size?: integer, inclusive?: boolean): string?, string?, string? what is before the delimiter, with `size` in pieces, then nil
+---@field receivefrom fun(self: heart.socket, max?: integer): string?, string?, integer? a datagram, the address and the port it came from
+---@field sendto fun(self: heart.socket, data: string, address: string, port?: integer): integer?, string?
+---@field settimeouts fun(self: heart.socket, connect?: number, send?: number, receive?: number): boolean seconds for each operation; nil: no limit, 0: do not wait
+---@field deadline fun(self: heart.socket, seconds?: number): boolean from now on, for all operations together
+---@field shutdown fun(self: heart.socket, way: "send"|"receive"|"both"): boolean?, string?
+---@field close fun(self: heart.socket): boolean?, string?
+---@field peer fun(self: heart.socket): string?, integer|string|nil address and port, or path
+---@field name fun(self: heart.socket): string?, integer|string|nil the same of this side
+---@field option fun(self: heart.socket, name: string, value?: any): any, string? set or get, see docs/socket.md
+---@field tls fun(self: heart.socket, context: userdata, options?: table): boolean?, string?
+---@field session fun(self: heart.socket): table? {version, cipher, alpn, resumed, certificate}; nil: not encrypted
+---@field give fun(self: heart.socket, key: string, seconds?: number, size?: integer): boolean?, string? into the pool of `key`
+---@field reused fun(self: heart.socket): integer how often it came from a pool
+---@field buffered fun(self: heart.socket): integer bytes read and not yet received
+---@field fd fun(self: heart.socket): integer
+
+---@class heart.listener
+---@field accept fun(self: heart.listener, seconds?: number): heart.socket?, string?
+---@field name fun(self: heart.listener): string?, integer|string|nil
+---@field close fun(self: heart.listener): boolean?, string?
+
+---@class heart.socket.connect_options
+---@field timeout? number seconds for everything: name, connection, TLS. Default 30
+---@field send_timeout? number seconds of each send afterwards
+---@field receive_timeout? number seconds of each receive afterwards
+---@field tls? boolean|table true, or what core.tls.context takes and server_name, verify, alpn
+---@field pool? string an idle connection of this pool, if there is one
+---@field family? "inet"|"inet6" of the addresses of a name
+---@field bind? string local address
+---@field bind_port? integer
+
+local STAGGER = 0.25 -- seconds between two attempts (RFC 8305 section 5)
+local CONNECT_TIMEOUT = 30
+local RETRY = 0.1 -- seconds without accepting when descriptors are out
+local CONNECTIONS = 10000 -- of one listener on one worker
+local CONTEXT_OPTIONS = {
+  verify = true,
+  ca_file = true,
+  ca_path = true,
+  certificate = true,
+  key = true,
+  password = true,
+  alpn = true,
+  ciphers = true,
+  min_version = true,
+  depth = true,
+  session_cache = true,
+}
+
+-- ---- Names ---------------------------------------------------------------------------------------------------
+
+---Whether it is an IP address as it stands; an IPv6 address may have a zone.
+---@param host string
+local function is_numeric(host)
+  return address.parse4(host) or address.parse6((host:gsub("%%[^%%]+$", "")))
+end
+
+---RFC 8305 section 4: the families take turns, the first one as the resolver has it.
+---@param list string[]
+---@return string[]
+local function interleave(list)
+  local queues = { [true] = {}, [false] = {} }
+  for _, ip in ipairs(list) do
+    local queue = queues[ip:find(":", 1, true) ~= nil]
+    queue[#queue + 1] = ip
+  end
+  local six = list[1] ~= nil and list[1]:find(":", 1, true) ~= nil
+  local sorted, at = {}, { [true] = 1, [false] = 1 }
+  for _ = 1, #list do
+    if not queues[six][at[six]] then
+      six = not six
+    end
+    sorted[#sorted + 1] = queues[six][at[six]]
+    at[six] = at[six] + 1
+    six = not six
+  end
+  return sorted
+end
+
+---@param host string
+---@param family? string
+---@return string[]?, string?
+local function resolve(host, family)
+  if is_numeric(host) then
+    return { host }
+  end
+  local list, err = require("heart.v1.dns").resolve(host, { family = family })
+  if not list then
+    return nil, err
+  end
+  return #list > 1 and interleave(list) or list
+end
+
+-- ---- Connecting ----------------------------------------------------------------------------------------------
+
+---Close what the others have reached or will reach.
+---@param tasks heart.task[]
+local function abandon(tasks)
+  for i = 1, #tasks do
+    if not tasks[i]:cancel() and tasks[i]:status() == "done" then
+      local sock = tasks[i]:join()
+      if sock then
+        sock:close()
+      end
+    end
+  end
+end
+
+---RFC 8305 section 5: one attempt after the other, each new one after STAGGER seconds or when one has failed; the first
+---connection that stands is taken.
+---@param list string[]
+---@param attempt fun(ip: string): heart.socket?, string?
+---@param running heart.task[] the attempts that have not ended, to be abandoned by the caller
+---@return heart.socket?, string?
+local function race(list, attempt, running)
+  local started, reason = 0, nil
+  repeat
+    if started < #list then
+      started = started + 1
+      running[#running + 1] = task.spawn(attempt, list[started])
+    end
+    local at = task.wait_many(running, false, started < #list and STAGGER or nil)
+    while at do
+      local sock, err = table.remove(running, at):join()
+      if sock then
+        return sock
+      end
+      reason = reason or err
+      at = started == #list and #running > 0 and task.wait_many(running, false)
+    end
+  until started == #list and #running == 0
+  return nil, reason
+end
+
+---@param list string[]
+---@param attempt fun(ip: string): heart.socket?, string?
+---@return heart.socket?, string?
+local function connect_any(list, attempt)
+  local running = {}
+  local ok, sock, err = pcall(race, list, attempt, running)
+  abandon(running)
+  if not ok then
+    error(sock, 0)
+  end
+  return sock, err
+end
+
+---@type userdata?
+local default_context
+---@type table<table, userdata>
+local contexts = setmetatable({}, { __mode = "k" })
+
+---The TLS context of an option table, made once for each.
+---@param options boolean|table
+---@return userdata?, string?
+local function context_of(options)
+  local known = default_context
+  if type(options) == "table" then
+    known = contexts[options]
+  end
+  if known then
+    return known
+  end
+  local wanted = {}
+  for name, value in pairs(type(options) == "table" and options or {}) do
+    if CONTEXT_OPTIONS[name] then
+      wanted[name] = value
+    elseif name ~= "server_name" then
+      error(("tls: unknown option %s"):format(tostring(name)), 0)
+    end
+  end
+  local context, err = core.tls.context(wanted)
+  if not context then
+    return nil, err
+  end
+  if type(options) == "table" then
+    contexts[options] = context
+  else
+    default_context = context
+  end
+  return context
+end
+
+---@param sock heart.socket
+---@param host string
+---@param port? integer
+---@param options boolean|table
+---@param left number seconds
+---@return heart.socket?, string?
+local function encrypt(sock, host, port, options, left)
+  local context, err = context_of(options)
+  if context then
+    local name = type(options) == "table" and options.server_name or host
+    sock:settimeouts(math.max(left, 0.001), nil, nil)
+    local ok
+    ok, err = sock:tls(context, { server_name = name, port = port })
+    if ok then
+      return sock
+    end
+  end
+  sock:close()
+  return nil, err
+end
+
+---@param host string a path if it begins with "unix:"
+---@param port? integer
+---@param options heart.socket.connect_options
+---@param deadline number of core.now
+---@return heart.socket?, string?
+local function reach(host, port, options, deadline)
+  local path = host:match("^unix:(.+)$")
+  if path then
+    return native.connect({ kind = "unix", address = path, timeout = deadline - core.now() })
+  end
+  local list, err = resolve(host, options.family)
+  if not list then
+    return nil, err
+  end
+  local function attempt(ip)
+    return native.connect({
+      address = ip,
+      port = port,
+      timeout = math.max(deadline - core.now(), 0),
+      bind = options.bind,
+      bind_port = options.bind_port,
+    })
+  end
+  if #list == 1 then
+    return attempt(list[1])
+  end
+  return connect_any(list, attempt)
+end
+
+---Connect to a name, an address or "unix:/path".
+---@param host string
+---@param port? integer
+---@param options? heart.socket.connect_options
+---@return heart.socket?, string? reason
+function M.connect(host, port, options)
+  if type(host) ~= "string" then
+    error("connect: expected a host", 2)
+  end
+  options = options or {}
+  local sock = options.pool and native.take(options.pool)
+  local err
+  if not sock then
+    local deadline = core.now() + (options.timeout or CONNECT_TIMEOUT)
+    sock, err = reach(host, port, options, deadline)
+    if sock and options.tls then
+      sock, err = encrypt(sock, host, port, options.tls, deadline - core.now())
+    end
+    if not sock then
+      return nil, err
+    end
+  end
+  sock:settimeouts(options.timeout or CONNECT_TIMEOUT, options.send_timeout, options.receive_timeout)
+  return sock
+end
+
+---An idle connection that was given to the pool of `key`; nil: there is none.
+---@param key string
+---@return heart.socket?
+function M.take(key)
+  return native.take(key)
+end
+
+---@class heart.socket.udp_options
+---@field host? string with `port`: the only peer, a name or an address; then send() goes there
+---@field port? integer
+---@field bind? string local address
+---@field bind_port? integer
+---@field family? "inet"|"inet6"
+---@field reuseaddr? boolean
+---@field reuseport? boolean
+
+---A socket for datagrams.
+---@param options? heart.socket.udp_options
+---@return heart.socket?, string? reason
+function M.udp(options)
+  options = options or {}
+  local wanted = {
+    port = options.port,
+    bind = options.bind,
+    bind_port = options.bind_port,
+    family = options.family,
+    reuseaddr = options.reuseaddr,
+    reuseport = options.reuseport,
+  }
+  if options.host then
+    local list, err = resolve(options.host, options.family)
+    if not list then
+      return nil, err
+    end
+    wanted.address = list[1]
+  end
+  return native.udp(wanted)
+end
+
+-- ---- Listening -----------------------------------------------------------------------------------------------
+
+---@class heart.socket.listen_options
+---@field backlog? integer connections that wait to be accepted. Default 511
+---@field connections? integer that are served at once, on each worker. Default 10000
+---@field reuseport? boolean one socket for each worker, and for the code after a reload. Default true
+
+---"127.0.0.1:70", "[::1]:70", ":70" or 70 (every address), "unix:/path"
+---@param where string|integer
+---@param options heart.socket.listen_options
+---@return table? what native.listen takes
+local function listen_options(where, options)
+  if type(where) == "number" then
+    where = ":" .. where
+  end
+  local path = type(where) == "string" and where:match("^unix:(.+)$")
+  if path then
+    return { path = path, backlog = options.backlog }
+  end
+  local host, port = tostring(where):match("^%[?([^%]]*)%]?:(%d+)$")
+  if not host then
+    return nil
+  end
+  return {
+    address = host == "" and "::" or host,
+    port = tonumber(port),
+    backlog = options.backlog,
+    reuseport = options.reuseport ~= false,
+  }
+end
+
+---A Unix socket takes the place of an older one at once, without a moment in which there is none.
+---@param wanted table
+---@return heart.listener?, string?
+local function open_unix(wanted)
+  local path = wanted.path
+  if path:byte(1) == 0 then
+    return native.listen(wanted)
+  end
+  wanted.path = path .. ".new"
+  os.remove(wanted.path)
+  local listener, err = native.listen(wanted)
+  if not listener then
+    return nil, err
+  end
+  local ok
+  ok, err = os.rename(wanted.path, path)
+  if not ok then
+    listener:close()
+    return nil, err
+  end
+  return listener
+end
+
+---@param wanted table
+---@return heart.listener?, string?
+local function open(wanted)
+  if wanted.path then
+    return open_unix(wanted)
+  end
+  local listener, err = native.listen(wanted)
+  if not listener and wanted.address == "::" then -- without IPv6
+    wanted.address = "0.0.0.0"
+    listener, err = native.listen(wanted)
+  end
+  return listener, err
+end
+
+---@param handler fun(sock: heart.socket)
+---@param sock heart.socket
+---@param count table
+local function serve_one(handler, sock, count)
+  local ok, err = xpcall(handler, debug.traceback, sock)
+  count.n = count.n - 1
+  sock:close()
+  if not ok then
+    log.error(tostring(err))
+  end
+end
+
+---@param listener heart.listener
+---@param handler fun(sock: heart.socket)
+---@param most integer
+local function serve(listener, handler, most)
+  local count = { n = 0 }
+  while true do
+    local sock, err = listener:accept()
+    if sock then
+      count.n = count.n + 1
+      task.spawn(serve_one, handler, sock, count)
+    elseif err == "closed" then
+      return
+    else
+      log.warn("accept: new connections wait", { reason = err })
+      core.sleep(RETRY)
+    end
+    while count.n >= most do
+      core.sleep(RETRY)
+    end
+  end
+end
+
+---Serve connections: `handler` runs in a task of its own for each, which closes it. Every worker listens, but on a Unix
+---socket, which is the first worker's. After a reload the new code accepts, and the old goes on with what it has.
+---@param where string|integer "127.0.0.1:70", "[::1]:70", ":70", 70 or "unix:/path"
+---@param handler fun(sock: heart.socket)
+---@param options? heart.socket.listen_options
+---@return heart.listener? listener nil without a reason: another worker has the Unix socket, or the script is only checked
+---@return string? reason
+function M.listen(where, handler, options)
+  if type(handler) ~= "function" then
+    error("listen: expected a function", 2)
+  end
+  options = options or {}
+  local wanted = listen_options(where, options)
+  if not wanted then
+    error('listen: expected "host:port", a port or "unix:/path"', 2)
+  end
+  if core.checking or (wanted.path and core.worker ~= 0) then
+    return nil
+  end
+  local listener, err = open(wanted)
+  if not listener then
+    return nil, err
+  end
+  task.spawn(serve, listener, handler, options.connections or CONNECTIONS)
+  return listener
+end
+
+return M
