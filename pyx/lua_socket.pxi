@@ -1,7 +1,7 @@
 # core.socket: sockets for Heart's own Lua modules. A socket is a userdata (SockBox); its functions return nil and the
 # reason when something fails, and raise only for wrong arguments. What waits is in sock.pxi.
-# The rules of this boundary: what a coroutine waits for is in the Sock, not on Lua's stack, which is gone while it waits;
-# the finish_* functions push the results. A string that is still needed is held by a reference in the registry.
+# The rules of this boundary: what a coroutine waits for is in the Sock, not on Lua's stack, which is gone while it
+# waits; the finish_* functions push the results. A string that is still needed is held by a reference in the registry.
 # A userdata that is collected while a coroutine waits leaves its socket to that coroutine.
 # All functions have the State as upvalue 1 and the metatable of sockets as upvalue 2.
 

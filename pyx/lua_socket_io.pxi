@@ -289,9 +289,9 @@ cdef int l_sock_receive_any(lua_State *L) noexcept nogil:
 
 
 cdef int l_sock_receive_until(lua_State *L) noexcept nogil:
-    """receive_until(delimiter [, size [, inclusive]]) → the data before the delimiter; or nil, the reason and what there
-    was. With `size` in pieces of that many bytes, the last one may be shorter; after it nil, nil. With `inclusive` the
-    delimiter is part of the data."""
+    """receive_until(delimiter [, size [, inclusive]]) → the data before the delimiter; or nil, the reason and what
+    there was. With `size` in pieces of that many bytes, the last one may be shorter; after it nil, nil. With
+    `inclusive` the delimiter is part of the data."""
     cdef Sock *s = l_check_sock(L)
     cdef Span delimiter = l_check_span(L, 2)
     cdef size_t size = 0
@@ -429,5 +429,3 @@ cdef void reading_drop(Worker *w, Op *op) noexcept nogil:
     cdef Sock *s = sock_of_reading(op)
     sock_unref(s, &s.prefix)
     sock_release(w, s)
-
-

@@ -1,9 +1,9 @@
-# core.socket: encrypting a connection. The session is the TLS extension's (lua_tls.pxi, TlsApi in core.pxd); the handshake
-# is a read like others, so that it waits and times out like them.
+# core.socket: encrypting a connection. The session is the TLS extension's (lua_tls.pxi, TlsApi in core.pxd); the
+# handshake is a read like others, so that it waits and times out like them.
 
 cdef int l_sock_tls(lua_State *L) noexcept nogil:
-    """tls(context, {server_name =, host = server_name, port =, verify = boolean, alpn = {...}}) → true, the connection is
-    encrypted and the peer is `host`; or nil and the reason. It has the time of a connect."""
+    """tls(context, {server_name =, host = server_name, port =, verify = boolean, alpn = {...}}) → true, the connection
+    is encrypted and the peer is `host`; or nil and the reason. It has the time of a connect."""
     cdef Sock *s = l_check_sock(L)
     cdef TlsContext *context = l_check_tls(L, 2)
     cdef char alpn[TLS_ALPN_MAX]

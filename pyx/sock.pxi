@@ -91,7 +91,7 @@ cdef void sock_close_tls(Sock *s) noexcept nogil:
 
 
 cdef void sock_shut(Worker *w, Sock *s) noexcept nogil:
-    """Give the descriptor up. close() alone is not enough: a child of os.execute may hold a duplicate until its exec."""
+    """Give the descriptor up. close() is not enough: a child of os.execute may hold a duplicate until its exec."""
     sock_unwatch(w, s)
     if s.watch.fd >= 0:
         close(s.watch.fd)

@@ -15,25 +15,42 @@ local address = require("heart.address")
 local log = require("heart.v1.log")
 local native, task = core.socket, core.task
 
+---@alias heart.socket.data string|number|heart.socket.data[]
+
 ---@class heart.socket
----@field send fun(self: heart.socket, data: string|number|table): integer?, string?, integer? all bytes of a string, or of nested lists of strings; or nil, the reason and how many were sent
----@field receive fun(self: heart.socket, what?: "*l"|"*a"|integer, prefix?: string): string?, string?, string? a line (without its end), all up to the end, or so many bytes; or nil, the reason and what there was
----@field receive_any fun(self: heart.socket, max: integer): string?, string? what is there, as soon as there is some
----@field receive_until fun(self: heart.socket, delimiter: string, size?: integer, inclusive?: boolean): string?, string?, string? what is before the delimiter, with `size` in pieces, then nil
----@field receivefrom fun(self: heart.socket, max?: integer): string?, string?, integer? a datagram, the address and the port it came from
+---All bytes of a string, or of nested lists of strings; or nil, the reason and how many were sent.
+---@field send fun(self: heart.socket, data: heart.socket.data): integer?, string?, integer?
+---A line (without its end), all up to the end, or so many bytes; or nil, the reason and what there was.
+---@field receive fun(self: heart.socket, what?: "*l"|"*a"|integer, prefix?: string): string?, string?, string?
+---What is there, as soon as there is some.
+---@field receive_any fun(self: heart.socket, max: integer): string?, string?
+---What is before the delimiter; with `size` in pieces, then nil.
+---@field receive_until fun(self, delimiter: string, size?: integer, inclusive?: boolean): string?, string?, string?
+---A datagram, and the address and port that it came from.
+---@field receivefrom fun(self: heart.socket, max?: integer): string?, string?, integer?
 ---@field sendto fun(self: heart.socket, data: string, address: string, port?: integer): integer?, string?
----@field settimeouts fun(self: heart.socket, connect?: number, send?: number, receive?: number): boolean seconds for each operation; nil: no limit, 0: do not wait
----@field deadline fun(self: heart.socket, seconds?: number): boolean from now on, for all operations together
+---Seconds for each operation. nil: no limit, 0: do not wait.
+---@field settimeouts fun(self: heart.socket, connect?: number, send?: number, receive?: number): boolean
+---Seconds from now on, for all operations together.
+---@field deadline fun(self: heart.socket, seconds?: number): boolean
 ---@field shutdown fun(self: heart.socket, way: "send"|"receive"|"both"): boolean?, string?
 ---@field close fun(self: heart.socket): boolean?, string?
----@field peer fun(self: heart.socket): string?, integer|string|nil address and port, or path
----@field name fun(self: heart.socket): string?, integer|string|nil the same of this side
----@field option fun(self: heart.socket, name: string, value?: any): any, string? set or get, see docs/socket.md
+---Address and port, or path, of the other side.
+---@field peer fun(self: heart.socket): string?, integer|string|nil
+---The same of this side.
+---@field name fun(self: heart.socket): string?, integer|string|nil
+---Set, or get without a value.
+---@field option fun(self: heart.socket, name: string, value?: any): any, string?
+---Encrypt the connection from now on.
 ---@field tls fun(self: heart.socket, context: userdata, options?: table): boolean?, string?
----@field session fun(self: heart.socket): table? {version, cipher, alpn, resumed, certificate}; nil: not encrypted
----@field give fun(self: heart.socket, key: string, seconds?: number, size?: integer): boolean?, string? into the pool of `key`
----@field reused fun(self: heart.socket): integer how often it came from a pool
----@field buffered fun(self: heart.socket): integer bytes read and not yet received
+---{version, cipher, alpn, resumed, certificate}; nil: it is not encrypted.
+---@field session fun(self: heart.socket): table?
+---Into the pool of `key`, for so many seconds; the pool has at most `size`. The socket is gone afterwards.
+---@field give fun(self: heart.socket, key: string, seconds?: number, size?: integer): boolean?, string?
+---How often it came from a pool.
+---@field reused fun(self: heart.socket): integer
+---Bytes that were read and not yet received.
+---@field buffered fun(self: heart.socket): integer
 ---@field fd fun(self: heart.socket): integer
 
 ---@class heart.listener
@@ -425,8 +442,8 @@ end
 ---@param where string|integer "127.0.0.1:70", "[::1]:70", ":70", 70 or "unix:/path"
 ---@param handler fun(sock: heart.socket)
 ---@param options? heart.socket.listen_options
----@return heart.listener? listener nil without a reason: another worker has the Unix socket, or the script is only checked
----@return string? reason
+---@return heart.listener? listener
+---@return string? reason if there is none: another worker has the Unix socket, or the script is only checked
 function M.listen(where, handler, options)
   if type(handler) ~= "function" then
     error("listen: expected a function", 2)
