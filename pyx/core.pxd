@@ -167,6 +167,7 @@ cdef enum WsCode:
     WS_NO_CODE = 1005       # never sent: the close frame had no code
     WS_ABNORMAL = 1006      # never sent: the connection ended without a close frame
     WS_BAD_TEXT = 1007      # not UTF-8
+    WS_POLICY = 1008
     WS_TOO_BIG = 1009
     WS_FAILED = 1011
     WS_RESTART = 1012
@@ -924,6 +925,7 @@ ctypedef struct Limits:
     size_t lua_memory
     size_t ws_max_message
     size_t ws_deflate_min   # shorter messages are not compressed
+    size_t ws_max_unsent    # bytes that wait for a socket to which is published; beyond it is closed
     uint64_t ws_ping        # without a sign of life, until a ping is sent
     uint64_t ws_timeout     # for an answer to it
     uint64_t ws_close_timeout

@@ -113,6 +113,7 @@ cdef class Engine:
         limits.lua_memory = options.lua_memory
         limits.ws_max_message = options.ws_max_message
         limits.ws_deflate_min = options.ws_deflate_min
+        limits.ws_max_unsent = options.ws_max_unsent
         limits.ws_ping = milliseconds(options.ws_ping_interval)
         limits.ws_timeout = milliseconds(options.ws_timeout)
         limits.ws_close_timeout = milliseconds(options.ws_close_timeout)

@@ -19,14 +19,19 @@ cdef void lua_ws_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"ping", l_ws_ping)
     core_put(L, s, b"close", l_ws_close)
     core_put(L, s, b"is_open", l_ws_is_open)
+    lua_pushvalue(L, -1)
+    lua_insert(L, -3)                   # for the table below: Lua code adds methods
     lua_pushcclosure(L, l_ws_index, 1)
     lua_setfield(L, -2, b"__index")
     core_put(L, s, b"__newindex", l_ws_assign)
     core_put(L, s, b"__gc", l_ws_gc)
     lua_pop(L, 1)
-    lua_createtable(L, 0, 2)
+    lua_createtable(L, 0, 4)
+    lua_insert(L, -2)
+    lua_setfield(L, -2, b"methods")
     core_put(L, s, b"route", l_ws_route)
     core_put(L, s, b"accept", l_ws_accept)
+    core_put(L, s, b"publish", l_ws_publish)
 
 
 cdef int l_ws_route(lua_State *L) noexcept nogil:
@@ -393,17 +398,20 @@ cdef int l_ws_send(lua_State *L) noexcept nogil:
     cdef Ws *x = l_ws(L)
     cdef Span data = l_check_span(L, 2)
     cdef int opcode = l_ws_kind(L, 3)
-    cdef Utf8 u
-    if opcode == WS_TEXT:
-        memset(&u, 0, sizeof(u))
-        if not utf8_feed(&u, data.p, data.n) or u.need:
-            return luaL_argerror(L, 2, b"a text must be UTF-8; other bytes are sent as \"binary\"")
+    l_check_message(L, 2, data, opcode)
     if ws_send(w, x, opcode, data) != OK:
         return l_push_closed(L, x)
     if ws_crowded(x):
         return l_ws_wait_drained(L, w, x)
     lua_pushboolean(L, 1)
     return 1
+
+
+cdef void l_check_message(lua_State *L, int narg, Span data, int opcode) noexcept nogil:
+    cdef Utf8 u
+    memset(&u, 0, sizeof(u))
+    if opcode == WS_TEXT and (not utf8_feed(&u, data.p, data.n) or u.need):
+        luaL_argerror(L, narg, b"a text must be UTF-8; other bytes are sent as \"binary\"")
 
 
 cdef inline bint ws_crowded(Ws *x) noexcept nogil:

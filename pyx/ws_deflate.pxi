@@ -64,6 +64,8 @@ cdef int ws_deflate(Worker *w, Ws *x, Span *payload) noexcept nogil:
     cdef bint shared = fresh and x.bits == WS_BITS_MAX
     cdef WsZip *z = ws_zip(w, x, shared)
     cdef Span rest = payload[0]
+    if rest.n == 0:                 # a stream gives nothing for a second flush
+        return ERR_LIMIT
     buf_shrink(&w.ws_packed, WS_OUT_KEEP)
     if z == NULL or (not z.packer.open and
                      zip_open(&z.packer, False, ZIP_RAW, x.route.deflate_level, x.bits, ZIP_MEMORY) != OK):

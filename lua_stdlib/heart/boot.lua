@@ -219,3 +219,6 @@ function core.ctx_functions.stream(ctx)
     end)
   end
 end
+function core.ctx_functions.sse(ctx)
+  return require("heart.sse")(ctx)
+end

@@ -45,6 +45,7 @@
 ---@field text fun(s: string): string
 ---@field html fun(s: string): string
 ---@field redirect fun(location: string, status?: integer): string
+---@field sse fun(fn: fun(events: heart.sse)) send server-sent events
 ---@field stream fun(fn: fun(write: fun(part: string): boolean?, string?)) send the body part by part
 ---@field [string] any fields of your own, for the rest of the request
 

@@ -1,0 +1,117 @@
+-- Server-sent events (HTML Living Standard, section 9.2): what ctx.sse gives to its function. Built on ctx.stream, so a
+-- client that does not take its events suspends the sender, and one that leaves is told to it.
+
+local json = require("heart.v1.json")
+local task = require("heart.v1.task")
+
+local KEEP_ALIVE = 15 -- seconds without output, after which a comment is sent: proxies close what is silent
+
+---@class heart.sse
+---@field last_id? string the id of the last event that the client has seen (Last-Event-ID)
+---@field private write fun(part: string): true?, string?
+---@field private busy boolean something is being written
+---@field private closed boolean
+---@field private spoken boolean something was written since the last look
+local Events = {}
+Events.__index = Events
+
+---@class heart.sse.options
+---@field event? string its type; "message" for the browser if there is none
+---@field id? string|integer what the client sends as Last-Event-ID when it comes back
+---@field retry? number seconds after which the client comes back when the connection is lost
+
+---A value of one line. Line ends would begin another field.
+---@param name string
+---@param value any
+local function field(name, value)
+  value = tostring(value)
+  if value:find("[\r\n%z]") then
+    error(("sse: %s: a line end or NUL has no place in it"):format(name), 3)
+  end
+  return name .. ": " .. value .. "\n"
+end
+
+---@param text string
+---@return true? ok, string? err
+function Events:output(text)
+  while self.busy do -- by the task below
+    task.sleep(0.01)
+  end
+  if self.closed then
+    return nil, "closed"
+  end
+  self.busy, self.spoken = true, true
+  local ok, err = self.write(text)
+  self.busy = false
+  self.closed = not ok
+  return ok, err
+end
+
+---Send an event. A table is sent as JSON. Waits while the client has not taken what was sent before.
+---@param data string|number|boolean|table
+---@param options? heart.sse.options
+---@return true? ok, string? err nil, "closed" once the client has left
+function Events:send(data, options)
+  local text = type(data) == "string" and data or json.encode(data)
+  local lines = {}
+  if options then
+    if options.event then
+      lines[#lines + 1] = field("event", options.event)
+    end
+    if options.id then
+      lines[#lines + 1] = field("id", options.id)
+    end
+    if options.retry then
+      lines[#lines + 1] = field("retry", math.floor(options.retry * 1000 + 0.5))
+    end
+  end
+  for line in (text:gsub("\r\n?", "\n") .. "\n"):gmatch("(.-)\n") do
+    lines[#lines + 1] = "data: " .. line .. "\n"
+  end
+  lines[#lines + 1] = "\n"
+  return self:output(table.concat(lines))
+end
+
+---Send a comment, which the client passes over.
+---@param text? string
+---@return true? ok, string? err
+function Events:comment(text)
+  return self:output(field("", text or "") .. "\n")
+end
+
+---@return boolean
+function Events:is_open()
+  return not self.closed
+end
+
+---Comments keep the connection alive, and find out whether the client is still there.
+---@param events heart.sse
+local function keep_alive(events)
+  while not events.closed do
+    task.sleep(KEEP_ALIVE)
+    if not events.spoken and not events.busy then
+      events:comment()
+    end
+    events.spoken = false
+  end
+end
+
+---@param ctx heart.ctx
+---@return fun(fn: fun(events: heart.sse))
+return function(ctx)
+  return function(fn)
+    ctx.set("Content-Type", "text/event-stream").set("Cache-Control", "no-cache").set("X-Accel-Buffering", "no")
+    ctx.stream(function(write)
+      local events = setmetatable({ last_id = ctx.header("last-event-id"), write = write }, Events)
+      events.closed = false
+      events:comment() -- the head leaves at once
+      local keeper = task.spawn(keep_alive, events)
+      local ok, err = pcall(fn, events)
+      events.closed = true
+      keeper:cancel()
+      if not ok then
+        error(err, 0)
+      end
+    end)
+  end
+end
