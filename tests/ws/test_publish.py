@@ -11,7 +11,8 @@ local all = {}
 local function join(ws) all[#all + 1] = ws end
 local function nothing() end
 app.ws("/plain", { deflate = false }, { open = join, message = nothing })
-app.ws("/packed", { deflate_min = 0 }, { open = join, message = nothing, close = function(_, code) print("left", code) end })
+local function left(_, code) print("left", code) end
+app.ws("/packed", { deflate_min = 0 }, { open = join, message = nothing, close = left })
 app.ws("/context", { deflate_min = 0, deflate = "context" }, { open = join, message = nothing })
 app.post("/say", function(ctx) return publish(all, ctx.bytes()) end)
 app.post("/bytes", function(ctx) return publish(all, ctx.bytes(), "binary") end)
