@@ -107,6 +107,7 @@ class Supervisor:
             # Any thread may get the signal: blocked in workers, it would be blocked in the programs they start, too.
             signal.siginterrupt(number, False)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how the programs of an application end
 
     def wait(self, seconds):
         """Sleep until something happens, at most `seconds` (None: for ever)."""

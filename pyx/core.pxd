@@ -353,6 +353,7 @@ ctypedef struct KvStore
 ctypedef struct KvTxn
 ctypedef struct KvNode
 ctypedef struct KvWatcher
+ctypedef struct Process
 ctypedef struct Sock
 ctypedef struct Ws
 ctypedef struct WsReader
@@ -995,6 +996,7 @@ ctypedef struct Worker:
     Conn *all
     Listener *listeners
     uint32_t nlisteners
+    Process *processes      # that have not been freed
     uint32_t paused         # listeners that do not accept now
     State *state            # that serves new requests
     State *fresh            # prepared, not yet committed
@@ -1231,6 +1233,81 @@ ctypedef struct FsJob:
     uint32_t nnames
     FsInfo info             # result of stat
     uint8_t about_second    # the error is about the second path
+
+
+# ---- Programs that applications start (launch.pxi, process.pxi, run.pxi; lua_process.pxi) ----------------------
+
+# A program on its way through the pool: what it is to be, then what it is. Strings are places in `text`.
+ctypedef struct Launch:
+    Job job
+    State *state            # whose program it will be; NULL: its coroutine is gone
+    Buf text                # NUL-terminated strings: the program, its arguments, environment, folder, user
+    uint32_t nargs
+    uint32_t nenv           # NAME=value, or NAME to leave it out
+    uint8_t clean           # nothing of the server's environment
+    uint8_t has_cwd
+    uint8_t has_user
+    uint8_t kinds[3]        # LaunchStream of stdin, stdout, stderr
+    int ends[3]             # result: this side's ends of the pipes; -1: there is none
+    int pid                 # result; 0: not started
+    int pidfd               # result; -1: the kernel has none
+    uint8_t step            # which step failed, see c/spawn.h
+
+cdef enum LaunchStream:
+    STREAM_NULL
+    STREAM_PIPE
+    STREAM_INHERIT          # that of the server
+    STREAM_OUTPUT           # stderr only: where stdout goes
+
+ctypedef struct ProcessWait
+
+# A program that was started. It is freed when it was reaped and neither Lua nor somebody who waits knows it.
+ctypedef struct Process:
+    Watch exit              # its pidfd; fd -1: a thread waits instead (process_thread), or it has ended
+    Post post               # of that thread
+    Worker *worker
+    State *state            # it is killed when that closes; NULL: that was done
+    Process *next           # Worker.processes
+    Process *prev
+    ProcessWait *waits
+    uint32_t holders        # userdata, waits, the thread
+    uint32_t keepers        # of them: do not reap it yet, so that its group can still be killed
+    int pid
+    int status              # once it has ended: exit status, or minus the signal
+    uint8_t ended
+    uint8_t reaped
+
+# Somebody who waits for the end of a program. `on_exit` is called once, from the loop; it has left the list by then.
+ctypedef struct ProcessWait:
+    Op op
+    Process *process        # held
+    ProcessWait *next
+    void (*on_exit)(Worker *w, ProcessWait *x) noexcept nogil
+
+ctypedef struct Run
+
+# One pipe of a Run.
+ctypedef struct RunStream:
+    Watch watch             # fd -1: closed
+    Run *run
+    Buf bytes               # to be written, or what was read
+    size_t at               # written of it
+
+cdef enum RunFailure:
+    RUN_DONE
+    RUN_TIMEOUT
+    RUN_TOO_LARGE
+
+# A program that is fed and read until it has ended and its output is closed.
+ctypedef struct Run:
+    ProcessWait wait
+    RunStream streams[3]
+    Timer timer
+    uint64_t timeout        # ms; 0: none
+    size_t limit            # bytes of stdout, and of stderr
+    uint8_t failure         # RunFailure
+    uint8_t begun
+    uint8_t over            # nothing is awaited any more
 
 
 # ---- Keys and values (kv_txn, kv_mem, kv_lock, kv_watch; lua_kv, lua_kv_value) -----------------------------

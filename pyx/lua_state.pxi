@@ -253,6 +253,7 @@ cdef void state_close(Worker *w, State *s) noexcept nogil:
         s.idle = co.next
         slab_free(&w.coros, co)
     state_close_socks(w, s)
+    processes_end(w, s)
     lua_close(s.L)
     state_close_socks(w, s)             # that finalizers have opened
     router_free(&s.router)

@@ -87,7 +87,7 @@ local function bits(name, mode)
   local value = type(mode) == "number" and mode
     or type(mode) == "string" and mode:find("^[0-7]+$") and tonumber(mode, 8)
   if not value or value < 0 or value > 4095 or value % 1 ~= 0 then
-    error(("%s: mode: expected permission bits such as \"644\""):format(name), 3)
+    error(('%s: mode: expected permission bits such as "644"'):format(name), 3)
   end
   return value
 end
@@ -293,7 +293,7 @@ function File:read(what)
   end
   local format = what == nil and "l" or type(what) == "string" and what:match("^%*?([lLa])$")
   if not format then
-    error(("read: expected a number, \"l\", \"L\" or \"a\", got %s"):format(tostring(what)), 2)
+    error(('read: expected a number, "l", "L" or "a", got %s'):format(tostring(what)), 2)
   end
   if format == "a" then
     return read_all(self)
@@ -506,7 +506,7 @@ M.realpath = native.realpath
 ---@return string? code
 function M.chmod(path, mode)
   check("chmod: path", path, "string")
-  return native.chmod(path, bits("chmod", mode) or error("chmod: mode: expected permission bits such as \"644\"", 2))
+  return native.chmod(path, bits("chmod", mode) or error('chmod: mode: expected permission bits such as "644"', 2))
 end
 
 ---@param name string
