@@ -7,14 +7,15 @@ cdef enum:
 
 
 cdef int l_socket_take(lua_State *L) noexcept nogil:
-    """take(key) → an idle connection, without timeouts; or nil."""
+    """take(key [, unseen]) → an idle connection, without timeouts; or nil. `unseen` saves a system call: it may be one
+    that the peer has just closed."""
     cdef State *state = l_state(L)
     cdef SockPool *pool
     cdef Sock *s = NULL
     l_check_span(L, 1)
     pool = l_pool(L, state)
     if pool != NULL:
-        s = pool_take(state.worker, pool)
+        s = pool_take(state.worker, pool, lua_toboolean(L, 2))
     if s == NULL:
         return l_nil(L)
     s.connect_timeout = s.send_timeout = s.receive_timeout = -1

@@ -42,13 +42,14 @@ cdef void pool_remove(Sock *s) noexcept nogil:
     s.state.npooled -= 1
 
 
-cdef Sock *pool_take(Worker *w, SockPool *pool) noexcept nogil:
-    """The connection that was given last and is still good; NULL: there is none."""
+cdef Sock *pool_take(Worker *w, SockPool *pool, bint unseen) noexcept nogil:
+    """The connection that was given last and is still good; NULL: there is none. `unseen`: the kernel is not asked, for
+    somebody who can bear that it is closed."""
     cdef Sock *s
     while pool.first != NULL:
         s = pool.first
         # the poller has had time to tell, or the kernel is asked
-        if (s.given != w.now_ns and not poller_waits(w)) or io_is_idle(s.watch.fd):
+        if unseen or (s.given != w.now_ns and not poller_waits(w)) or io_is_idle(s.watch.fd):
             pool_remove(s)
             s.reused += 1
             return s

@@ -1,5 +1,6 @@
 -- One page from three services that are asked at the same time. The services are routes of this application, so that
--- the example runs alone; each takes its time.
+-- the example runs alone; each takes its time. A real application has the addresses of its services in its
+-- configuration: what a client says is its host is no place to send requests to.
 local app = require("heart.v1")
 local http = require("heart.v1.http")
 local task = require("heart.v1.task")

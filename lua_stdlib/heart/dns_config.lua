@@ -3,24 +3,6 @@
 
 local address = require("heart.address")
 local fs = require("heart.core").fs
-  or {
-    stat = function(path)
-      local f = io.open(path)
-      local text = f and f:read("*a")
-      if f then
-        f:close()
-      end
-      return text and { inode = 0, size = #text, mtime = require("heart.core").zlib.crc32(text) }
-    end,
-    read = function(path)
-      local f = io.open(path)
-      local text = f and f:read("*a")
-      if f then
-        f:close()
-      end
-      return text
-    end,
-  }
 
 local M = {}
 

@@ -100,19 +100,16 @@ local function expanded(read, coding, max)
   end
 end
 
----@class heart.http.framing
----@field length integer|"chunked"|nil
----@field coding? string of Content-Encoding
-
 ---A reader that calls `done(complete)` once, when the body has ended or has failed.
 ---@param sock any
----@param framing heart.http.framing
+---@param length integer|"chunked"|nil
+---@param coding? string of Content-Encoding
 ---@param max number bytes that it may expand to
 ---@param done fun(complete: boolean)
 ---@return heart.http.reader
-function M.reader(sock, framing, max, done)
-  local read = raw(sock, framing.length)
-  local coding = framing.coding and CODINGS[framing.coding:lower()]
+function M.reader(sock, length, coding, max, done)
+  local read = raw(sock, length)
+  coding = coding and CODINGS[coding:lower()]
   if coding then
     read = expanded(read, coding, max)
   end
@@ -131,21 +128,20 @@ function M.reader(sock, framing, max, done)
 end
 
 ---@param sock any
----@param framing heart.http.framing
+---@param length integer|"chunked"|nil
+---@param coding? string of Content-Encoding
 ---@param max number bytes
 ---@return string?
 ---@return string? err "body too large", "closed", "timeout", ...
-function M.whole(sock, framing, max)
-  local length = framing.length
-  if type(length) == "number" and not framing.coding then
+function M.whole(sock, length, coding, max)
+  if not coding and type(length) == "number" then
     if length > max then
       return nil, "body too large"
     end
-    local body, err = sock:receive(length)
-    return body, err
+    return sock:receive(length)
   end
   local parts, total = {}, 0
-  local read = M.reader(sock, framing, max, function() end)
+  local read = M.reader(sock, length, coding, max, function() end)
   while true do
     local part, err = read()
     if not part then

@@ -6,7 +6,7 @@ local dns = require("heart.v1.dns")
 
 local M = {}
 
-local POOL_SIZE = 64
+local POOL_SIZE = 256
 local TUNNEL_HEAD_MAX = 16384
 
 ---@class heart.http.route
@@ -160,12 +160,6 @@ function M.open(route, seconds)
     return nil, why
   end
   return sock
-end
-
----@param key string
----@return any? sock
-function M.take(key)
-  return core.socket.take(key)
 end
 
 ---@param sock any

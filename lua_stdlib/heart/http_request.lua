@@ -75,7 +75,7 @@ local BODY_METHODS = { POST = true, PUT = true, PATCH = true }
 ---@field length? integer of a body that a function gives
 ---@field route heart.http.route
 ---@field key string of the pool
----@field idempotent boolean
+---@field repeatable boolean sending it twice does no harm, and it can be done
 ---@field options heart.http.options
 
 ---@param options heart.http.options
@@ -268,8 +268,7 @@ function M.write(options, target)
     route = route,
     key = route.key,
     options = options,
-    idempotent = IDEMPOTENT[method] == true,
-    replayable = type(body) ~= "function",
+    repeatable = IDEMPOTENT[method] == true and type(body) ~= "function",
     is_head = method == "HEAD",
     stream = options.stream,
     jar = options.jar,

@@ -14,7 +14,7 @@ local core = require("heart.core")
 local json = require("heart.v1.json")
 local requests = require("heart.http_request")
 
-local now, field_of, fields_of = core.now, core.socket.field, core.socket.fields
+local now, take, field_of, fields_of = core.now, core.socket.take, core.socket.field, core.socket.fields
 
 local INTERIM_MAX = 16
 local DRAINED_MAX = 65536
@@ -205,18 +205,17 @@ local function take_body(sock, call, response, length, keep)
     length = 0
   end
   local coding = call.decompress and length ~= 0 and field_of(response.head, "content-encoding") or nil
-  local framing = { length = length, coding = coding }
   if call.stream then
     sock:deadline(nil)
     sock:settimeouts(nil, nil, call.timeout)
     response.sock = sock
-    response.reader = bodies.reader(sock, framing, math.huge, function(complete)
+    response.reader = bodies.reader(sock, length, coding, math.huge, function(complete)
       response.sock = nil
       release(sock, call, complete and keep and length ~= nil)
     end)
     return response
   end
-  local body, err = bodies.whole(sock, framing, call.max_body)
+  local body, err = bodies.whole(sock, length, coding, call.max_body)
   if not body then
     sock:close()
     return nil, err
@@ -233,7 +232,7 @@ end
 ---@return string? err
 local function ask(call, deadline)
   local left = deadline - now()
-  local sock = connection.take(call.key)
+  local sock = take(call.key, call.repeatable)
   local pooled = sock ~= nil
   while true do
     if left <= 0 then
@@ -253,7 +252,7 @@ local function ask(call, deadline)
       return take_body(sock, call, response, length, keep)
     end
     sock:close()
-    if not (pooled and call.idempotent and call.replayable and STALE[head]) then
+    if not (pooled and call.repeatable and STALE[head]) then
       return nil, head
     end
     sock, pooled, left = nil, false, deadline - now()
@@ -279,7 +278,7 @@ end
 local function ask_again(call, deadline)
   for attempt = 1, math.huge do
     local response, err = ask(call, deadline)
-    if attempt > call.retries or not call.idempotent or not call.replayable or not is_passing(response, err) then
+    if attempt > call.retries or not call.repeatable or not is_passing(response, err) then
       return response, err
     end
     local pause = math.min(BACKOFF_MAX, BACKOFF * 2 ^ (attempt - 1)) * (0.5 + math.random() / 2)
@@ -334,7 +333,7 @@ local function perform(call)
       return response
     end
     local follows, why = requests.redirect(call, response.status, location)
-    if follows and follows.body and not follows.replayable then
+    if follows and type(follows.body) == "function" then
       return response
     end
     drain(response)
