@@ -149,16 +149,20 @@ function M.file(path)
   return { path = path, text = "" }
 end
 
----Read the file if it is another than last time.
+---Read the file if it is another than last time. One that can not be read now, but could before, is as it was.
 ---@param file heart.dns.file
 ---@return boolean changed
 function M.refresh(file)
-  local info = fs.stat(file.path)
+  local info, _, code = fs.stat(file.path)
   local sign = info and ("%d %d %.9f"):format(info.inode, info.size, info.mtime) or "none"
-  if sign == file.sign then
+  if sign == file.sign or (file.sign and not info and code ~= "ENOENT") then
     return false
   end
-  file.sign, file.text = sign, info and fs.read(file.path, FILE_MAX) or ""
+  local text = info and fs.read(file.path, FILE_MAX)
+  if info and not text and file.sign then
+    return false
+  end
+  file.sign, file.text = sign, text or ""
   return true
 end
 

@@ -2,7 +2,7 @@
 
 local address = require("heart.address")
 local core = require("heart.core")
-local dns = require("heart.v1.dns")
+local socket = require("heart.v1.socket")
 
 local M = {}
 
@@ -111,28 +111,6 @@ local function tunnel(sock, route)
   return true
 end
 
----Connect to the addresses of a host, one after the other.
----@param host string
----@param port integer
----@param seconds number
----@return any? sock
----@return string? err
-local function dial(host, port, seconds)
-  local deadline = core.now() + seconds
-  local addresses, err = dns.resolve(host, { timeout = seconds })
-  local sock
-  for i, numeric in ipairs(addresses or {}) do
-    local left = deadline - core.now()
-    -- Half of what is left for each but the last, so that a host of which one address is dead can be reached.
-    left = i < #addresses and left / 2 or left
-    sock, err = core.socket.connect({ address = numeric, port = port, timeout = math.max(left, 0.001) })
-    if sock then
-      return sock
-    end
-  end
-  return nil, err
-end
-
 ---A new connection, ready for a request.
 ---@param route heart.http.route
 ---@param seconds number that it may take
@@ -141,7 +119,7 @@ end
 function M.open(route, seconds)
   local place = route.proxy or route.target
   seconds = math.min(seconds, route.connect_timeout)
-  local sock, err = dial(place.host, place.port, seconds)
+  local sock, err = socket.connect(place.host, place.port, { timeout = seconds })
   if not sock then
     return nil, route.proxy and "proxy: " .. err or err
   end

@@ -10,6 +10,7 @@ local urls = require("heart.url")
 local M = {}
 
 local TIMEOUT, CONNECT_TIMEOUT = 60, 10
+local TIMEOUT_MAX = 30 * 86400
 local REDIRECTS = 5
 local HEAD_MAX, BODY_MAX = 65536, 16 * 1024 * 1024
 local IDLE = 60
@@ -273,7 +274,7 @@ function M.write(options, target)
     stream = options.stream,
     jar = options.jar,
     decompress = options.decompress ~= false,
-    timeout = options.timeout or TIMEOUT,
+    timeout = math.min(options.timeout or TIMEOUT, TIMEOUT_MAX),
     max_head = options.max_head or HEAD_MAX,
     max_body = options.max_body or BODY_MAX,
     idle = options.keepalive ~= false and (tonumber(options.keepalive) or IDLE),

@@ -539,3 +539,52 @@ def test_connection_is_the_callers_after_an_upgrade(lua):
         """
         assert lua.text(code) == "101dcba"
         assert (asked[0]["connection"], asked[0]["upgrade"]) == ("upgrade", "x")
+
+
+# ---- Everywhere
+
+
+def test_requests_are_made_at_the_start_and_in_tasks(serve):
+    code = """
+      local app, http = require("heart.v1"), require("heart.v1.http")
+      local task = require("heart.v1.task")
+      local at_load = http.get("%s/load").body
+      local at_start, in_task
+      app.on("start", function()
+        at_start = http.get("%s/start").body
+      end)
+      app.get("/", function()
+        task.spawn(function()
+          in_task = http.get("%s/task").body
+        end)
+        return at_load .. (at_start or "") .. (in_task or "")
+      end)
+    """
+    with Peer(lambda c, r: c.answer(r.target.encode())) as peer:
+        url = peer.url.replace("127.0.0.1", "localhost")
+        server = serve(code % (url, url, url))
+        wait_until(lambda: server.fetch().text == "/load/start/task", "all answers are there")
+
+
+def test_client_that_leaves_takes_nothing_with_it(serve):
+    """The handler goes on; what it asked for is read, and its connection kept."""
+    code = """
+      local app, http = require("heart.v1"), require("heart.v1.http")
+      local core = require("heart.core")
+      local seen = "nothing"
+      app.get("/ask", function()
+        seen = http.get("%s/slow").body
+        return seen
+      end)
+      app.get("/seen", function()
+        return seen .. " " .. core.socket.count()
+      end)
+    """
+    with Peer(lambda c, r: (time.sleep(0.3), c.answer(b"answer"))) as peer:
+        server = serve(code % peer.url)
+        with server.connect() as client:
+            client.request(target="/ask")
+            wait_until(lambda: peer.requests, "the request was passed on")
+        wait_until(lambda: server.fetch(target="/seen").text == "answer 1", "the answer was read")
+        server.fetch(target="/ask")
+        assert peer.connections == 1
