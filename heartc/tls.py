@@ -11,7 +11,7 @@ def look(engine):
         return
     try:
         from . import _tls
+
+        engine.tls_answer(_tls.table)
     except ImportError as error:
         engine.tls_refuse(f"TLS is not available: {error}")
-    else:
-        engine.tls_answer(_tls.table)

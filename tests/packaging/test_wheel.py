@@ -20,6 +20,7 @@ CORE_SET = [
     "tests/http/test_static_files.py",
     "tests/reload/test_notify.py",
     "tests/reload/test_sighup.py",
+    "tests/tls/test_core.py",
 ]
 
 
