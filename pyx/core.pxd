@@ -564,7 +564,7 @@ ctypedef struct Req:
     Req *next               # State.requests, while suspended
     Req *prev
     HttpHead head
-    char *copy              # the retained head and its headers, one allocation
+    Buf copy                # the retained head behind its headers; its memory is kept for the next request
     Route *route
     Mount *mount            # the file below it answers
     uint32_t flags          # ReqFlag
@@ -622,6 +622,7 @@ cdef enum SockFlag:
     SOCK_SECURE = 131072    # the TLS handshake is over
     SOCK_MORE = 262144      # the last read may have left bytes inside the TLS session, of which no event tells
     SOCK_KICKED = 524288    # in Worker.socks_kicked
+    SOCK_CUT = 1048576      # the peer takes no more: Sock.send_error. What it has sent may still be there
     SOCK_DEAD = 64          # closed; the memory is freed at the end of a turn
     SOCK_FREED = 128        # in Worker.socks_dead
     SOCK_SCRATCH = 256      # the unread input is in the worker's scratch buffer, for as long as an event is handled
@@ -650,6 +651,7 @@ ctypedef struct Sock:
     TlsSession *tls         # NULL: the bytes are not encrypted
     uint32_t flags          # SockFlag
     int error               # errno
+    int send_error          # errno
     uint16_t family         # AF_*
     Op reading
     Op writing              # also the connect

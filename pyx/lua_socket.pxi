@@ -171,6 +171,8 @@ cdef const char *sock_reason(Sock *s, Op *op) noexcept nogil:
         if s.tls != NULL and s.tls.error != NULL:
             return s.tls.error
         return errno_text(s.error)
+    if s.flags & SOCK_CUT and op == &s.writing:
+        return errno_text(s.send_error)
     if s.error:                         # of a datagram or an accept: told once
         error = s.error
         s.error = 0

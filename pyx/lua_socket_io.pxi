@@ -16,9 +16,9 @@ cdef int l_sock_send(lua_State *L) noexcept nogil:
     cdef int64_t timeout
     lua_settop(L, 2)
     data = l_send_data(L, w)
-    if s == NULL or s.flags & (SOCK_ENDED | SOCK_BROKEN):
+    if s == NULL or s.flags & (SOCK_ENDED | SOCK_BROKEN | SOCK_CUT):
         return l_send_refused(L, s)
-    if op_waits(&s.writing):
+    if op_waits(&s.writing) or (s.tls != NULL and not s.flags & SOCK_SECURE):
         return l_fail(L, b"socket busy writing")
     s.write_events = EPOLLOUT
     if data.n or s.flags & SOCK_DATAGRAM:
@@ -98,7 +98,7 @@ cdef void l_check_address(lua_State *L, Sock *s, Address *to) noexcept nogil:
 
 cdef int l_send_refused(lua_State *L, Sock *s) noexcept nogil:
     """The socket is closed, or nothing can be sent any more."""
-    if s != NULL and s.flags & SOCK_BROKEN:
+    if s != NULL and s.flags & (SOCK_BROKEN | SOCK_CUT):
         l_fail(L, sock_reason(s, &s.writing))
     else:
         l_fail(L, b"closed")
@@ -153,7 +153,7 @@ cdef void l_send_collect(lua_State *L, Worker *w, int depth) noexcept nogil:
 
 cdef int push_sent(lua_State *L, Sock *s) noexcept nogil:
     """The result of a send that has ended."""
-    if s.rest.n or s.error or s.flags & (SOCK_BROKEN | SOCK_DEAD) or s.writing.timed_out:
+    if s.rest.n or s.error or s.flags & (SOCK_BROKEN | SOCK_CUT | SOCK_DEAD) or s.writing.timed_out:
         return push_unsent(L, s)
     lua_pushnumber(L, <double>s.sent)
     return 1

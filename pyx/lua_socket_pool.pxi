@@ -71,7 +71,7 @@ cdef const char *sock_unfit(Sock *s) noexcept nogil:
         return b"socket busy writing"
     if s.flags & (SOCK_LISTENS | SOCK_DATAGRAM):
         return b"not for this kind of socket"
-    if s.flags & (SOCK_EOF | SOCK_BROKEN | SOCK_ENDED):
+    if s.flags & (SOCK_EOF | SOCK_BROKEN | SOCK_CUT | SOCK_ENDED):
         return b"closed"
     if s.unread.n or (s.tls != NULL and s.tls.api.pending(s.tls)):
         return b"unread data in buffer"

@@ -32,7 +32,6 @@ cdef inline void req_open(Worker *w, Req *r, Conn *c) noexcept nogil:
     r.state.holders += 1
     r.coro = NULL
     r.waiter = NULL
-    r.copy = NULL
     r.route = NULL
     r.mount = NULL
     r.flags = 0
@@ -50,10 +49,10 @@ cdef inline void req_open(Worker *w, Req *r, Conn *c) noexcept nogil:
 
 cdef void req_recycle(Worker *w, Req *r) noexcept nogil:
     if w.nfree_reqs >= REQS_KEPT:
-        buf_free(&r.body_buf)
-        buf_free(&r.fields)
-        slab_free(&w.reqs, r)
+        req_free(w, r)
         return
+    if r.flags & REQ_RETAINED:
+        buf_shrink(&r.copy, REQ_BUFFER_KEPT)
     if r.fields.n:
         buf_shrink(&r.fields, REQ_BUFFER_KEPT)
     if r.body_buf.n:
@@ -61,6 +60,13 @@ cdef void req_recycle(Worker *w, Req *r) noexcept nogil:
     r.next = w.free_reqs
     w.free_reqs = r
     w.nfree_reqs += 1
+
+
+cdef void req_free(Worker *w, Req *r) noexcept nogil:
+    buf_free(&r.body_buf)
+    buf_free(&r.fields)
+    buf_free(&r.copy)
+    slab_free(&w.reqs, r)
 
 
 cdef void req_close(Worker *w, Req *r) noexcept nogil:
@@ -71,8 +77,6 @@ cdef void req_close(Worker *w, Req *r) noexcept nogil:
         req_unlist(r)
     if unlikely(r.waiter != NULL):
         lua_waiter_gone(w, r)
-    if r.copy != NULL:
-        free(r.copy)
     state_release(w, r.state)
     req_recycle(w, r)
 
@@ -116,17 +120,26 @@ cdef int req_retain(Worker *w, Req *r) noexcept nogil:
         r.body = buf_span(&r.body_buf)
     if r.flags & REQ_RETAINED:
         return OK
-    p = <char *>malloc(fields + r.head.size)
-    if p == NULL:
+    if req_make_room(r, fields + r.head.size) != OK:
         return ERR_MEMORY
+    p = r.copy.p
     memcpy(p, r.head.headers, fields)
     memcpy(p + fields, r.head.base, r.head.size)
-    r.copy = p
     r.head.headers = <Header *>p
     r.head.base = p + fields
     r.flags |= REQ_RETAINED
     req_list(r)
     return OK
+
+
+cdef inline int req_make_room(Req *r, size_t n) noexcept nogil:
+    """Memory for the head, as much as it needs: many requests may sleep."""
+    if r.copy.cap >= n:
+        return OK
+    free(r.copy.p)
+    r.copy.p = <char *>malloc(n)
+    r.copy.cap = n if r.copy.p != NULL else 0
+    return OK if r.copy.p != NULL else ERR_MEMORY
 
 
 # ---- Routing ---------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ cdef void sock_close(Worker *w, Sock *s) noexcept nogil:
 
 
 cdef void sock_close_tls(Sock *s) noexcept nogil:
-    if (s.flags & (SOCK_SECURE | SOCK_BROKEN | SOCK_ENDED)) == SOCK_SECURE:
+    if (s.flags & (SOCK_SECURE | SOCK_BROKEN | SOCK_CUT | SOCK_ENDED)) == SOCK_SECURE:
         s.tls.api.shutdown(s.tls)
     s.tls.api.session_free(s.tls)
     s.tls = NULL
@@ -281,7 +281,7 @@ cdef void sock_on_writable(Worker *w, Sock *s) noexcept nogil:
         sock_connected(w, s)
     elif sock_push(s) == PENDING:
         sock_watch(w, s, s.watch.interest | s.write_events)
-    elif s.rest.n == 0 or s.error or s.flags & SOCK_BROKEN:
+    elif s.rest.n == 0 or s.error or s.flags & (SOCK_BROKEN | SOCK_CUT):
         op_done(w, &s.writing)
 
 
@@ -393,7 +393,7 @@ cdef void state_retire_listeners(Worker *w, State *state) noexcept nogil:
 
 
 cdef void sock_failed(Sock *s, ptrdiff_t rc, uint32_t *events) noexcept nogil:
-    """What a read or a write that moved nothing means."""
+    """What a read that gave nothing means."""
     if rc == PENDING:
         if s.tls != NULL:
             events[0] = s.tls.want
@@ -401,6 +401,15 @@ cdef void sock_failed(Sock *s, ptrdiff_t rc, uint32_t *events) noexcept nogil:
     sock_break(s, errno)
     if s.tls != NULL:
         s.error = s.tls.system_error if rc == ERR_SYSTEM else 0
+
+
+cdef void sock_write_failed(Sock *s, ptrdiff_t rc) noexcept nogil:
+    """A peer that has left without reading all may have answered before: its answer can still be read."""
+    if rc != ERR_CLOSED:
+        sock_failed(s, rc, &s.write_events)
+        return
+    s.flags |= SOCK_CUT
+    s.send_error = errno if s.tls == NULL else 0
 
 
 cdef inline void sock_break(Sock *s, int error) noexcept nogil:
@@ -582,7 +591,7 @@ cdef ptrdiff_t sock_write(Sock *s, const char *p, size_t n) noexcept nogil:
         if done <= 0 or sent == n or s.tls == NULL:
             break
     if done < 0 and (sent == 0 or done != PENDING):
-        sock_failed(s, done, &s.write_events)
+        sock_write_failed(s, done)
         return done
     return sent
 

@@ -63,9 +63,7 @@ cdef void worker_close(Worker *w) noexcept nogil:
     while w.free_reqs != NULL:
         r = w.free_reqs
         w.free_reqs = r.next
-        buf_free(&r.body_buf)
-        buf_free(&r.fields)
-        slab_free(&w.reqs, r)
+        req_free(w, r)
     slab_destroy(&w.conns)
     slab_destroy(&w.reqs)
     slab_destroy(&w.coros)

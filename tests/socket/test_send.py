@@ -79,6 +79,23 @@ def test_peer_that_is_gone(lua, peer):
     assert lua(code) == "nil|closed|nil|true"
 
 
+def test_answer_of_a_peer_that_left_early_is_read(lua, peer):
+    """It did not want all of the request, and said so before it left."""
+
+    def serve(client):
+        client.recv(1)
+        client.sendall(b"too much\n")
+
+    code = f"""
+      local s = dial({peer(serve)})
+      s:send("x")
+      require("heart.v1").sleep(0.1)
+      for _ = 1, 20 do s:send("y") require("heart.v1").sleep(0.005) end
+      return show(s:send("y")) .. "/" .. show(s:receive(), (s:receive()))
+    """
+    assert lua(code) in (f"nil|{why}|0/too much|nil" for why in ("closed", "connection reset"))
+
+
 def test_much_goes_both_ways_at_once(lua, peer):
     """A peer that reads only what it can write holds up nobody, and no byte is lost."""
 
