@@ -129,7 +129,7 @@ class Service:
     def turn(self, pause):
         """Wait, then do one group of requests, the jobs and the care."""
         if self.always and self.grouped >= GATHER_FROM:
-            self.engine.kv_gather()
+            self.engine.kv_gather(self.grouped)
         asks, commits = self.engine.kv_take(int(pause * 1000 + 0.999))
         self.grouped = len(commits)
         if self.backend is not None and self.backend.shared:

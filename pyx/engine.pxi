@@ -273,10 +273,10 @@ cdef class Engine:
         word_swap(&q.woken, 1)
         queue_wake(q)
 
-    def kv_gather(self):
+    def kv_gather(self, uint32_t expected):
         """Let requests gather, about 2 ms at most; see queue_gather."""
         with nogil:
-            queue_gather(store_queue(self.server.kv_disk))
+            queue_gather(store_queue(self.server.kv_disk), expected)
 
     def kv_take(self, int ms):
         """Wait for requests, at most `ms`: (asks, commits), see heartc/kv_backend.py."""

@@ -122,8 +122,9 @@ cdef void queue_wait(KvQueue *q, int ms) noexcept nogil:
     word_release(&q.woken, 0)
 
 
-cdef void queue_gather(KvQueue *q) noexcept nogil:
-    """Let a group grow while requests keep coming: until none has come within a step, or it was given all steps."""
+cdef void queue_gather(KvQueue *q, uint32_t expected) noexcept nogil:
+    """Let a group grow: until as many wait as are expected and none has come within a step, or it was given all steps.
+    On a busy machine nothing may come for several steps, though many are about to write again."""
     cdef timespec step
     cdef uint32_t i, n, before = 0
     step.tv_sec = 0
@@ -131,7 +132,7 @@ cdef void queue_gather(KvQueue *q) noexcept nogil:
     for i in range(GATHER_STEPS):
         nanosleep(&step, NULL)
         n = queue_length(q)
-        if n == before or n >= KV_GROUP_MAX or word_acquire(&q.woken):
+        if (n >= expected and n == before) or n >= KV_GROUP_MAX or word_acquire(&q.woken):
             break
         before = n
 

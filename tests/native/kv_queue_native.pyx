@@ -219,9 +219,9 @@ cdef class Queue:
 
     # ---- The db thread's side
 
-    def gather(self):
+    def gather(self, uint32_t expected):
         with nogil:
-            queue_gather(store_queue(self.store))
+            queue_gather(store_queue(self.store), expected)
 
     def take(self, int ms):
         return queue_take_gil(store_queue(self.store), ms)
