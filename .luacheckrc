@@ -10,3 +10,5 @@ files["lua_stdlib/heart/boot.lua"] = { globals = { "coroutine", "loadfile", "dof
 files["lua_stdlib/heart/bundle.lua"] = { globals = { "io", "loadfile", "package" } }
 -- They run after prelude.lua, and with the port of a server.
 files["tests/compat/cases/*.lua"] = { read_globals = { "case", "hold", "release", "ECHO" } }
+-- They run after a line that reads `env`.
+files["tests/compat/libraries/*.lua"] = { read_globals = { "env" } }

@@ -1,11 +1,12 @@
 """The original of the facade: nginx with lua-nginx-module, from Debian's packages, unpacked and never installed (to
 install them would remove Debian's LuaJIT)."""
 
+import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
-import urllib.request
 from pathlib import Path
 
 from heart_server import PATIENCE, ROOT, free_port, missing, need, run, wait_until
@@ -41,14 +42,17 @@ http {{
     lua_shared_dict dogs 1m;
     server {{
         listen 127.0.0.1:{port};
-        location / {{
-            content_by_lua_block {{
-                ngx.req.read_body()
-                assert(loadstring(ngx.req.get_body_data(), "=case"))()
-            }}
-        }}
+        {server}
     }}
 }}
+"""
+RUN = """\
+location / {
+    content_by_lua_block {
+        ngx.req.read_body()
+        assert(loadstring(ngx.req.get_body_data() or "", "=case"))()
+    }
+}
 """
 
 
@@ -80,10 +84,12 @@ def download(packages):
 
 
 class OpenResty:
-    """The server as a context manager. It runs the Lua code that it is sent."""
+    """The server as a context manager. It runs the Lua code that it is sent; or `server` says what it does, as lines of
+    nginx's configuration."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, server=RUN):
         self.folder = Path(folder)
+        self.server = server
         self.port = free_port()
         self.process = None
 
@@ -93,7 +99,7 @@ class OpenResty:
         libraries = ":".join(sorted({str(path.parent) for path in home.rglob("lib*.so.?") if "linux-gnu" in str(path)}))
         user = "user root;" if os.geteuid() == 0 else ""
         config = self.folder / "nginx.conf"
-        config.write_text(CONFIG.format(run=self.folder, home=home, port=self.port, user=user))
+        config.write_text(CONFIG.format(run=self.folder, home=home, port=self.port, user=user, server=self.server))
         self.process = subprocess.Popen(
             [nginx, "-e", "stderr", "-p", self.folder, "-c", config],
             env=os.environ | {"LD_LIBRARY_PATH": libraries},
@@ -110,7 +116,5 @@ class OpenResty:
 
     def listens(self):
         assert self.process.poll() is None, self.process.stderr.read()
-        try:
-            return urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", data=b"ngx.say(1)", timeout=1).read()
-        except OSError:
-            return None
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True

@@ -29,7 +29,10 @@ function routes.exit_late() ngx.say("ok") ngx.exit(404) end
 function routes.exit_empty() ngx.exit(204) end
 function routes.exit_error() ngx.exit(ngx.ERROR) end
 function routes.exit_pcall() pcall(function() ngx.say("in pcall") ngx.exit(200) end) ngx.say("not reached") end
-function routes.exit_coroutine() coroutine.wrap(function() ngx.say("in a coroutine") ngx.exit(200) end)() ngx.say("x") end
+function routes.exit_coroutine()
+  coroutine.wrap(function() ngx.say("in a coroutine") ngx.exit(200) end)()
+  ngx.say("not reached")
+end
 function routes.exit_waited() ngx.sleep(0.01) ngx.say("waited") ngx.exit(200) end
 function routes.exit_thread()
   ngx.thread.spawn(function() ngx.sleep(0.01) ngx.status = 202 ngx.say("thread") ngx.exit(202) end)
@@ -72,7 +75,10 @@ function routes.form()
   local args, err = ngx.req.get_post_args()
   ngx.say(args.a, " ", args.b, " ", tostring(err), " ", ngx.req.get_body_data())
 end
-function routes.file() ngx.say(tostring(ngx.req.get_body_file()), tostring(ngx.req.get_body_data())) ngx.req.discard_body() end
+function routes.file()
+  ngx.say(tostring(ngx.req.get_body_file()), tostring(ngx.req.get_body_data()))
+  ngx.req.discard_body()
+end
 function routes.missing()
   for _, name in ipairs({ "set_uri", "set_method", "set_body_data", "init_body" }) do
     local ok, err = pcall(ngx.req[name])

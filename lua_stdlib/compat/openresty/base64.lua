@@ -134,7 +134,10 @@ function M.decode_base64url(text)
     return nil, "must provide a string"
   end
   local data = decode(text, url)
-  return data, not data and "invalid input" or nil
+  if data then
+    return data
+  end
+  return nil, "invalid input"
 end
 
 return M

@@ -49,8 +49,10 @@ function M.match(subject, pattern, options, ctx, into)
   end
   subject = tostring(subject)
   local rc, ovector = regex.exec(r, subject, start_of(ctx))
-  if rc < 0 then
-    return nil, rc ~= NOMATCH and failure(rc) or nil
+  if rc == NOMATCH then
+    return nil
+  elseif rc < 0 then
+    return nil, failure(rc)
   end
   if ctx then
     ctx.pos = tonumber(ovector[1]) + 1
@@ -74,8 +76,10 @@ function M.find(subject, pattern, options, ctx, nth)
   end
   subject = tostring(subject)
   local rc, ovector = regex.exec(r, subject, start_of(ctx))
-  if rc < 0 then
-    return nil, nil, rc ~= NOMATCH and failure(rc) or nil
+  if rc == NOMATCH then
+    return nil
+  elseif rc < 0 then
+    return nil, nil, failure(rc)
   end
   nth = nth or 0
   if nth >= r.count then
@@ -115,7 +119,11 @@ function M.gmatch(subject, pattern, options)
     local rc, ovector = regex.exec(r, subject, at)
     if rc < 0 then
       at = nil
-      return nil, rc ~= NOMATCH and failure(rc) or nil
+    end
+    if rc == NOMATCH then
+      return nil
+    elseif rc < 0 then
+      return nil, failure(rc)
     end
     local from, to = tonumber(ovector[0]), tonumber(ovector[1])
     at = regex.after(r, subject, from, to)

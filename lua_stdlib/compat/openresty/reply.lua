@@ -300,13 +300,14 @@ local function conclude(state, ...)
   return body
 end
 
-request.after(function(...)
+---What the engine calls when a handler has returned.
+function M.after(...)
   local state = current.state()
   ---@cast state compat.openresty.state
   require("compat.openresty.run").wait_threads(state)
   current.close_sockets(state)
   return conclude(state, ...)
-end)
+end
 
 -- ---- Head ----------------------------------------------------------------------------------------------------------
 

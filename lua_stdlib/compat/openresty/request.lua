@@ -19,6 +19,10 @@ local request = require("heart.core").request
 ---@field sockets? table<ngx.socket.tcp, true> that it has open
 ---@field vars? table<string, string> variables of the application's own
 
+request.after(function(...)
+  return require("compat.openresty.reply").after(...)
+end)
+
 -- A key that no field of a ctx can have by chance.
 local KEY = {}
 
@@ -168,7 +172,13 @@ function M.table_of(fields, max, raw)
       found[name] = before and { before, value } or value
     end
   end
-  return raw and found or setmetatable(found, folded), 2 * n < #fields and "truncated" or nil
+  if not raw then
+    setmetatable(found, folded)
+  end
+  if 2 * n < #fields then
+    return found, "truncated"
+  end
+  return found
 end
 
 return M

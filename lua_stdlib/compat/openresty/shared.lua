@@ -96,7 +96,10 @@ function dict:get(key)
   end
   local value, flags
   value, flags, err = unpacked((store.fetch(name)))
-  return value, err or flags
+  if err or flags then
+    return value, err or flags
+  end
+  return value
 end
 
 ---The same, of a value that has expired, too, if it is still there.
@@ -376,7 +379,10 @@ function dict:incr(key, by, init, init_ttl)
   if not ok then
     return nil, err
   end
-  return sum, nil, init and false
+  if init then
+    return sum, nil, false
+  end
+  return sum
 end
 
 -- ---- Lists ---------------------------------------------------------------------------------------------------------

@@ -242,7 +242,10 @@ function M.connect(host, port, options)
   else
     ok, err = self:connect(host, port, options)
   end
-  return ok and self or nil, err
+  if ok then
+    return self
+  end
+  return nil, err
 end
 
 ---Connect from this address of the machine.
@@ -295,7 +298,10 @@ function tcp:setkeepalive(ms, size)
   if ok or not (err or ""):find("^socket busy") then
     forget(self)
   end
-  return ok and 1 or nil, words(err)
+  if ok then
+    return 1
+  end
+  return nil, words(err)
 end
 
 ---How often the connection came from its pool.
@@ -344,7 +350,10 @@ function tcp.send(...)
     return nil, "closed"
   end
   local n, err = self.sock:send(data)
-  return n, words(err)
+  if n then
+    return n
+  end
+  return nil, words(err)
 end
 
 ---What a read gives: "closed" with an empty rest comes as in the original.
@@ -477,7 +486,10 @@ function tcp:setoption(name, value)
   end
   local ok
   ok, err = self.sock:option(name, value)
-  return ok, words(err)
+  if ok then
+    return ok
+  end
+  return nil, words(err)
 end
 
 ---@param name string
@@ -492,8 +504,10 @@ function tcp:getoption(name)
   value, err = self.sock:option(name)
   if type(value) == "boolean" then
     return value and 1 or 0
+  elseif value then
+    return value
   end
-  return value, words(err)
+  return nil, words(err)
 end
 
 -- ---- TLS -----------------------------------------------------------------------------------------------------------
@@ -518,12 +532,13 @@ function tcp:sslhandshake(session, server_name, verify)
     error("socket is never created nor connected", 2)
   end
   local ok, err = require("compat.openresty.tls").handshake(self.sock, self, session, server_name, verify)
-  if not ok then
-    local sock = self.sock
-    forget(self)
-    sock:close()
+  if ok then
+    return ok
   end
-  return ok, words(err)
+  local sock = self.sock
+  forget(self)
+  sock:close()
+  return nil, words(err)
 end
 
 function M.udp()

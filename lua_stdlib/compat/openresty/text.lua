@@ -136,8 +136,8 @@ function M.decode_args(text, max, into)
       add_argument(args, name, value and unescape(value) or true)
     end
     n = n + 1
-    if n == max then
-      return args, at <= #text and "truncated" or nil
+    if n == max and at <= #text then
+      return args, "truncated"
     end
   end
   return args

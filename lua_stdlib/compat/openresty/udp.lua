@@ -93,7 +93,10 @@ function udp:send(data)
     data = tostring(data)
   end
   local ok, err = self.sock:send(data)
-  return ok and 1 or nil, err
+  if ok then
+    return 1
+  end
+  return nil, err
 end
 
 ---Receive one datagram.
@@ -105,7 +108,10 @@ function udp:receive(size)
     return nil, "closed"
   end
   local data, err = self.sock:receivefrom(math.min(size or DATAGRAM_MAX, DATAGRAM_MAX))
-  return data, not data and err or nil
+  if data then
+    return data -- without the sender, which is known
+  end
+  return nil, err
 end
 
 ---@return 1?

@@ -1,0 +1,8 @@
+-- lua-resty-template. env: module.
+local template = require(env.module)
+template.caching(false)
+local view = "{% for i, name in ipairs(names) do %}{{i}}: {{name}}{* raw *}\n{% end %}{# a comment #}"
+local text = template.process and template.process(view, { names = { "<a>", "b" }, raw = "<br>" })
+  or template.compile(view)({ names = { "<a>", "b" }, raw = "<br>" })
+assert(text:find("1: &lt;a&gt;<br>", 1, true) and text:find("2: b<br>", 1, true), text)
+template.render("Hello, {{name}}!", { name = "World" })
