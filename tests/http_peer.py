@@ -44,10 +44,12 @@ class Connection:
         if request["expect"] and answer_expect:
             self.send(answer_expect)
         if request["transfer-encoding"] == "chunked":
+            parts = []
             while size := int(self.line(), 16):
-                request.body += self.file.read(size)
+                parts.append(self.file.read(size))
                 assert self.line() == ""
             assert self.line() == ""
+            request.body = b"".join(parts)
         elif request["content-length"]:
             request.body = self.file.read(int(request["content-length"]))
         return request

@@ -5,6 +5,7 @@
 
 local core = require("heart.core")
 local message = require("heart.dns_message")
+local random = require("heart.v1.random")
 
 local M = {}
 
@@ -12,23 +13,6 @@ local SLOW_SECONDS = 30
 local UDP_MAX = 65535
 local STRANGERS_A_TURN = 16
 local NOT_THERE = { [0] = true, [3] = true }
-
----Random numbers of 16 bits, from the kernel.
----@return integer
-local next_id
-do
-  local pool, at = "", 1
-  function next_id()
-    if at > #pool then
-      local file = assert(io.open("/dev/urandom", "rb"))
-      pool, at = file:read(512), 1
-      file:close()
-    end
-    local high, low = pool:byte(at, at + 1)
-    at = at + 2
-    return high * 256 + low
-  end
-end
 
 ---@class heart.dns.question
 ---@field name string as sent, lower case
@@ -118,7 +102,7 @@ end
 ---@param size integer?
 ---@return heart.dns.question?
 local function new_question(name, type, size)
-  local id = next_id()
+  local id = random.integer(0, 65535)
   local packet = message.encode(id, name, type, size)
   return packet and { name = message.canonical(name), type = type, id = id, packet = packet }
 end

@@ -7,7 +7,7 @@ local zlib = require("heart.v1.zlib")
 local M = {}
 
 local PART = 65536
-local COMPUTED_A_TURN = 262144
+local A_TURN = 262144 -- bytes that are expanded, or given to the kernel, before others go on
 
 ---@alias heart.http.reader fun(): string?, string? a part; nil at the end; nil and the reason
 
@@ -72,7 +72,7 @@ local function expanded(read, coding, max)
       end
       if piece then
         computed = computed + #piece
-        if computed >= COMPUTED_A_TURN then
+        if computed >= A_TURN then
           computed = 0
           core.sleep(0)
         end
@@ -166,7 +166,7 @@ end
 ---@return string? err
 ---@return boolean? own the source is at fault, not the connection
 function M.send(sock, source, length)
-  local total = 0
+  local total, pause_at = 0, A_TURN
   while true do
     local part = source()
     if part == nil then
@@ -181,6 +181,10 @@ function M.send(sock, source, length)
       local sent, err = sock:send(length and part or { ("%x\r\n"):format(#part), part, "\r\n" })
       if not sent then
         return nil, err
+      end
+      if total >= pause_at then -- the kernel may take all of it without any wait
+        pause_at = total + A_TURN
+        core.sleep(0)
       end
     end
   end

@@ -348,24 +348,29 @@ end
 
 -- ---- The module ----------------------------------------------------------------------------------------------------
 
+---@param call heart.http.call?
+---@param err string?
+---@return heart.http.response?
+---@return string? err
+local function run(call, err)
+  if not call then
+    return nil, err
+  end
+  return perform(call)
+end
+
 ---Send a request and wait for the response.
 ---@param options string|heart.http.options a URL, or a table with one
 ---@return heart.http.response?
 ---@return string? err "timeout", "connection refused", "closed", "host not found", "body too large", "bad URL", ...
 function M.request(options)
-  local call, err
   if type(options) == "string" then
-    call, err = requests.write_plain(options)
-  elseif type(options) == "table" then
-    requests.check_options(options, 2)
-    call, err = requests.write_options(options)
-  else
+    return run(requests.write_plain(options))
+  elseif type(options) ~= "table" then
     error(("http.request: expected a URL or a table, got %s"):format(type(options)), 2)
   end
-  if not call then
-    return nil, err
-  end
-  return perform(call)
+  requests.check_options(options, 2)
+  return run(requests.write_options(options))
 end
 
 ---@param method string
@@ -375,22 +380,14 @@ local function verb(method)
     if type(url) ~= "string" then
       error(("http: expected a URL, got %s"):format(type(url)), 2)
     elseif not options and method == "GET" then
-      local call, err = requests.write_plain(url)
-      if not call then
-        return nil, err
-      end
-      return perform(call)
+      return run(requests.write_plain(url))
     end
     local all = { url = url, method = method }
     for name, value in pairs(options or {}) do
       all[name] = value
     end
     requests.check_options(all, 2)
-    local call, err = requests.write_options(all)
-    if not call then
-      return nil, err
-    end
-    return perform(call)
+    return run(requests.write_options(all))
   end
 end
 
