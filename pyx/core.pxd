@@ -1236,6 +1236,16 @@ ctypedef struct FsJob:
     FsInfo info             # result of stat
     uint8_t about_second    # the error is about the second path
 
+# An inotify descriptor; a coroutine waits for its events.
+ctypedef struct FsWatch:
+    Op op
+    Watch watch
+    FsFile *file            # its descriptor; NULL: stopped
+    State *state
+    uint8_t asleep          # its coroutine is counted in State.watching
+    uint8_t stopped
+    uint8_t dead            # Lua has collected it: free it when its wait has ended
+
 
 # ---- Programs that applications start (launch.pxi, process.pxi, run.pxi; lua_process.pxi) ----------------------
 

@@ -429,3 +429,4 @@ cdef void lua_fs_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"file_truncate", l_file_truncate)
     core_put(L, s, b"file_stat", l_file_stat)
     core_put(L, s, b"file_close", l_file_close)
+    lua_fs_watch_open(L, s)

@@ -85,6 +85,7 @@ cdef extern from *:
 
     int inotify_init1(int flags) nogil
     int inotify_add_watch(int fd, const char *path, uint32_t mask) nogil
+    int inotify_rm_watch(int fd, int wd) nogil
     struct inotify_event:
         int wd
         uint32_t mask

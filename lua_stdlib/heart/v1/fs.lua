@@ -509,6 +509,27 @@ function M.chmod(path, mode)
   return native.chmod(path, bits("chmod", mode) or error('chmod: mode: expected permission bits such as "644"', 2))
 end
 
+---Watch a folder, or one file, which need not exist. With `fn` it is called for each event, on a task of its own;
+---without it call the watcher, or loop: `for event in fs.watch(path) do`. What happens after this call is told.
+---@param path string
+---@param options? heart.fs.watch_options
+---@param fn? fun(event: heart.fs.event)
+---@return heart.fs.watcher?
+---@return string? err
+---@return string? code
+---@overload fun(path: string, fn: fun(event: heart.fs.event)): heart.fs.watcher?, string?, string?
+function M.watch(path, options, fn)
+  if type(options) == "function" then
+    options, fn = nil, options
+  end
+  check("watch: path", path, "string")
+  if fn ~= nil then
+    check("watch", fn, "function")
+  end
+  local o = check_options("watch", options, { recursive = "boolean", modify = "boolean" })
+  return require("heart.fs_watch").new(path, o, fn)
+end
+
 ---@param name string
 ---@param options? heart.fs.temp_options
 ---@param known table
