@@ -118,8 +118,11 @@ function M.reader(sock, length, coding, max, done)
     if ended then
       return nil, why
     end
-    local part, err = read()
-    if not part then
+    local ok, part, err = pcall(read)
+    if not ok then -- cancelled
+      done(false)
+      error(part, 0)
+    elseif not part then
       ended, why = true, err
       done(err == nil)
     end

@@ -111,6 +111,18 @@ local function tunnel(sock, route)
   return true
 end
 
+---@return boolean? ok
+---@return string? err
+local function secure(sock, route)
+  if route.proxy then
+    local ok, err = tunnel(sock, route)
+    if not ok then
+      return nil, err
+    end
+  end
+  return start_tls(sock, route)
+end
+
 ---A new connection, ready for a request.
 ---@param route heart.http.route
 ---@param seconds number that it may take
@@ -124,18 +136,15 @@ function M.open(route, seconds)
     return nil, route.proxy and "proxy: " .. err or err
   end
   sock:deadline(seconds)
-  local ok, why = true, nil
   if route.target.scheme == "https" then
-    if route.proxy then
-      ok, why = tunnel(sock, route)
+    local whole, ok, why = pcall(secure, sock, route)
+    if not whole then -- cancelled
+      sock:close()
+      error(ok, 0)
+    elseif not ok then
+      sock:close()
+      return nil, why
     end
-    if ok then
-      ok, why = start_tls(sock, route)
-    end
-  end
-  if not ok then
-    sock:close()
-    return nil, why
   end
   return sock
 end

@@ -590,3 +590,45 @@ def test_client_that_leaves_takes_nothing_with_it(serve):
         wait_until(lambda: server.fetch(target="/seen").text == "answer 1", "the answer was read")
         server.fetch(target="/ask")
         assert peer.connections == 1
+
+
+def test_task_that_is_cancelled_closes_its_connection(lua):
+    """At once, not with the collector: while it waits for the head, for the body, and for a part of a stream."""
+
+    def script(connection, request):
+        if request.target != "/head":
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
+        waiting.append(request.target)
+        time.sleep(2)
+
+    waiting = []
+    code = """
+      local url = ...
+      collectgarbage("stop")
+      local before = core.socket.count()
+      local task = core.task.spawn(function()
+        local r = http.get(url, { stream = url:match("stream") ~= nil })
+        while r.reader() do end
+      end)
+      core.sleep(0.3)
+      local during = core.socket.count() - before
+      task:cancel()
+      core.sleep(0.05)
+      collectgarbage("restart")
+      return during .. " " .. task:status() .. " " .. core.socket.count() - before
+    """
+    with Peer(script) as peer:
+        for path in ("/head", "/body", "/stream"):
+            assert lua.text(code, f"{peer.url}{path}".encode()) == "1 cancelled 0", path
+        assert waiting == ["/head", "/body", "/stream"]
+
+
+def test_error_of_a_body_function_closes_the_connection(lua):
+    with Peer(lambda c, r: c.answer()) as peer:
+        code = f"""
+          local before = core.socket.count()
+          local ok, err = pcall(http.put, "{peer.url}/", {{ body = function() error("no more") end }})
+          return tostring(ok) .. " " .. err:match("no more") .. " " .. core.socket.count() - before
+        """
+        assert lua.text(code) == "false no more 0"
+        peer.failures = []

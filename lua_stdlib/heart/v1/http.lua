@@ -225,6 +225,21 @@ local function take_body(sock, call, response, length, keep)
   return response
 end
 
+---One request on one connection.
+---@return heart.http.response?
+---@return string? err
+---@return boolean? dead the connection was, before the response began
+local function attempt(sock, call, seconds)
+  sock:deadline(seconds)
+  local status, head, length, keep = exchange(sock, call, seconds)
+  if not status then
+    sock:close()
+    return nil, head, STALE[head]
+  end
+  local response = setmetatable({ status = status, url = call.target.text, head = head }, response_meta)
+  return take_body(sock, call, response, length, keep)
+end
+
 ---Ask once; a connection from the pool that proves dead is replaced by a new one.
 ---@param call heart.http.call
 ---@param deadline number
@@ -245,15 +260,12 @@ local function ask(call, deadline)
       end
       sock, left = fresh, math.max(deadline - now(), 0.001)
     end
-    sock:deadline(left)
-    local status, head, length, keep = exchange(sock, call, left)
-    if status then
-      local response = setmetatable({ status = status, url = call.target.text, head = head }, response_meta)
-      return take_body(sock, call, response, length, keep)
-    end
-    sock:close()
-    if not (pooled and call.repeatable and STALE[head]) then
-      return nil, head
+    local ok, response, err, dead = pcall(attempt, sock, call, left)
+    if not ok then -- cancelled, or the function that gives the body has failed
+      sock:close()
+      error(response, 0)
+    elseif response or not (dead and pooled and call.repeatable) then
+      return response, err
     end
     sock, pooled, left = nil, false, deadline - now()
   end
@@ -276,12 +288,12 @@ end
 ---@return heart.http.response?
 ---@return string? err
 local function ask_again(call, deadline)
-  for attempt = 1, math.huge do
+  for turn = 1, math.huge do
     local response, err = ask(call, deadline)
-    if attempt > call.retries or not call.repeatable or not is_passing(response, err) then
+    if turn > call.retries or not call.repeatable or not is_passing(response, err) then
       return response, err
     end
-    local pause = math.min(BACKOFF_MAX, BACKOFF * 2 ^ (attempt - 1)) * (0.5 + math.random() / 2)
+    local pause = math.min(BACKOFF_MAX, BACKOFF * 2 ^ (turn - 1)) * (0.5 + math.random() / 2)
     local asked = response and tonumber(response.headers["retry-after"])
     pause = math.max(pause, asked or 0)
     if now() + pause >= deadline then
