@@ -38,6 +38,7 @@ dns = require("heart.v1.dns")
 json = require("heart.v1.json")
 core = require("heart.core")
 function show(list, err)
+  assert(list == nil or err == nil)
   return json.encode(list or { err = err })
 end
 ---resolve, with a configuration of its own

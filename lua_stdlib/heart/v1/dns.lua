@@ -301,6 +301,7 @@ end
 ---@param list string[]
 ---@param family string
 ---@return string[]? nil: none is left
+---@return string? err
 local function of_family(list, family)
   local found = {}
   for _, text in ipairs(list) do
@@ -309,7 +310,10 @@ local function of_family(list, family)
       found[#found + 1] = text
     end
   end
-  return #found > 0 and found or nil
+  if #found == 0 then
+    return nil, "host not found"
+  end
+  return found
 end
 
 ---The families in turns, IPv6 first (RFC 8305 section 4).
@@ -422,7 +426,7 @@ function M.resolve(host, options)
     error(("dns.resolve: unknown family %s"):format(tostring(family)), 2)
   end
   if address.parse((host:gsub("%%.*", ""))) then
-    return of_family({ host }, family), "host not found"
+    return of_family({ host }, family)
   end
   local deadline = core.now() + (options and options.timeout or TIMEOUT)
   local name = host:lower()
@@ -433,7 +437,7 @@ function M.resolve(host, options)
     list = special(plain)
   end
   if list ~= nil then
-    return list and of_family(list, family) or nil, "host not found"
+    return of_family(list or {}, family)
   end
   return look_up(name, family, deadline)
 end
