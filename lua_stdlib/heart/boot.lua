@@ -139,6 +139,7 @@ do
     return core.ngx
   end
 
+  ---@type ngx
   ngx = setmetatable(core.ngx, {
     __index = function(_, name)
       return fill()[name]

@@ -1,5 +1,5 @@
----ngx.req.socket: the request body read as from a socket. On a route with `body = "stream"` it is read while it arrives.
----How long it may take is the server's --body-timeout.
+---ngx.req.socket: the request body read as from a socket. On a route with `body = "stream"` it is read while it
+---arrives. How long it may take is the server's --body-timeout.
 local M = {}
 
 local current = require("compat.openresty.request")

@@ -8,8 +8,11 @@ local core = require("heart.core")
 ---@field text string
 ---@field kind "certificate"|"key"
 
----@type table<string, any> options → context
-local contexts = {}
+-- Contexts by their options. Those without a client certificate are few; the others go when no socket has them.
+---@type table<string, any>
+local plain = {}
+---@type table<string, any>
+local others = setmetatable({}, { __mode = "v" })
 
 ---@param verify boolean
 ---@param certificate? string PEM
@@ -18,6 +21,7 @@ local contexts = {}
 ---@return string? err
 local function context(verify, certificate, key)
   local name = ("%s\0%s\0%s"):format(tostring(verify), certificate or "", key or "")
+  local contexts = certificate and others or plain
   if contexts[name] then
     return contexts[name]
   end

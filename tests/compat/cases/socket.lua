@@ -467,3 +467,36 @@ case("datagram refused", function()
   ngx.sleep(0.01)
   return s:receive()
 end)
+
+case("sockets in coroutines", function()
+  local function lines(s)
+    return coroutine.wrap(function()
+      for i = 1, 3 do
+        s:send("line " .. i .. "\n")
+        coroutine.yield((s:receive()))
+      end
+      coroutine.yield(nil, "end")
+    end)
+  end
+  local found = {}
+  for line in lines(conn()) do
+    found[#found + 1] = line
+  end
+  return found
+end)
+case("one reads while another writes", function()
+  local s = conn()
+  local thread = ngx.thread.spawn(function()
+    return s:receive()
+  end)
+  return s:send("x\n"), ngx.thread.wait(thread)
+end)
+case("two read", function()
+  local s = conn()
+  ngx.thread.spawn(function()
+    s:receive()
+  end)
+  local data, err = s:receive()
+  s:send("x\n")
+  return data, err
+end)
