@@ -1,8 +1,8 @@
 -- Connections of the HTTP client: from the pool of their key, or new ones, through a proxy and with TLS where needed.
 
 local address = require("heart.address")
-local core = require("heart.core")
 local socket = require("heart.v1.socket")
+local tls = require("heart.tls")
 
 local M = {}
 
@@ -16,57 +16,12 @@ local TUNNEL_HEAD_MAX = 16384
 ---@field key string of the pool: connections with the same key can take each other's place
 ---@field connect_timeout number
 
-local contexts, ncontexts = {}, 0
-local CONTEXTS_MAX = 64
----Options that are not of the context: they belong to a connection.
-local OF_CONNECTION = { server_name = true }
-
----A text that is the same for the same options.
----@param options? table
----@return string
-function M.tls_key(options)
-  if not options then
-    return ""
-  end
-  local parts = {}
-  for name, value in pairs(options) do
-    if type(value) == "table" then
-      value = table.concat(value, ",")
-    end
-    parts[#parts + 1] = ("%s=%s"):format(name, tostring(value))
-  end
-  table.sort(parts)
-  return table.concat(parts, ";")
-end
-
----@param options? table
----@return any? context
----@return string? err
-local function context_of(options)
-  local wanted = {}
-  for name, value in pairs(options or {}) do
-    if not OF_CONNECTION[name] then
-      wanted[name] = value
-    end
-  end
-  local key = M.tls_key(wanted)
-  local context, err = contexts[key], nil
-  if not context then
-    context, err = core.tls.context(wanted)
-    if ncontexts >= CONTEXTS_MAX then
-      contexts, ncontexts = {}, 0
-    end
-    contexts[key], ncontexts = context, ncontexts + 1
-  end
-  return context, err
-end
-
 ---@param sock any
 ---@param route heart.http.route
 ---@return boolean? ok
 ---@return string? err
 local function start_tls(sock, route)
-  local context, err = context_of(route.tls)
+  local context, err = tls.context(route.tls)
   if not context then
     return nil, err
   end

@@ -5,6 +5,7 @@ local connection = require("heart.http_connection")
 local core = require("heart.core")
 local json = require("heart.v1.json")
 local proxies = require("heart.http_proxy")
+local tls = require("heart.tls")
 local urls = require("heart.url")
 
 local M = {}
@@ -235,7 +236,7 @@ local function route_of(options, target)
     key = key .. " " .. (proxy.user or "") .. ":" .. (proxy.password or "")
   end
   if target.scheme == "https" then
-    key = key .. " " .. connection.tls_key(options.tls)
+    key = key .. " " .. tls.key(options.tls)
   end
   return {
     target = target,

@@ -5,7 +5,7 @@ import ssl
 import time
 
 import pytest
-from lua_shell import Shell
+from lua_shell import LuaFailed, Shell
 from tls_servers import Peer, echo, nginx, s_server, server_context
 
 HEAD = """
@@ -335,3 +335,31 @@ def test_nginx(shell, certificates, protocol):
         said, _, body = shell.run(code).partition(b"|")
     assert said.decode() == f"{protocol} r heart.test"
     assert body == content
+
+
+# ---- heart.v1.socket -------------------------------------------------------------------------------------
+
+
+def test_connect_with_tls(shell, certificates, echoing):
+    """The name is checked; tables with the same options are one set: their sessions are resumed."""
+    code = f"""
+      local socket, seen = require("heart.v1.socket"), {{}}
+      for i = 1, 3 do
+        local sock = assert(socket.connect("127.0.0.1", {echoing.port}, {{
+          tls = {{ ca_file = "{certificates.root.path}", server_name = "heart.test", alpn = {{ "http/1.1" }} }},
+        }}))
+        sock:send("x\\n")
+        sock:receive("*l")
+        seen[i] = tostring(sock:session().resumed)
+        sock:close()
+      end
+      seen[4] = tostring(socket.connect("127.0.0.1", {echoing.port}, {{ tls = true }}) ~= nil)
+      seen[5] = select(2, socket.connect("127.0.0.1", {echoing.port}, {{ tls = {{ server_name = "other.test" }} }}))
+      return table.concat(seen, " ")"""
+    assert shell.text(code) == "false true true true certificate verify failed: hostname mismatch"
+
+
+def test_connect_refuses_unknown_options(shell, echoing):
+    code = f'require("heart.v1.socket").connect("127.0.0.1", {echoing.port}, {{ tls = {{ verfiy = true }} }})'
+    with pytest.raises(LuaFailed, match="tls: unknown option verfiy"):
+        shell.run(code)

@@ -1,34 +1,12 @@
 ---TLS of ngx.socket: handshakes, and the certificates that ngx.ssl has read.
 local M = {}
 
-local core = require("heart.core")
+local contexts = require("heart.tls")
 
 ---What ngx.ssl.parse_pem_cert and parse_pem_priv_key give: opaque to their users.
 ---@class compat.openresty.pem
 ---@field text string
 ---@field kind "certificate"|"key"
-
--- Contexts by their options. Those without a client certificate are few; the others go when no socket has them.
----@type table<string, any>
-local plain = {}
----@type table<string, any>
-local others = setmetatable({}, { __mode = "v" })
-
----@param verify boolean
----@param certificate? string PEM
----@param key? string PEM
----@return any context
----@return string? err
-local function context(verify, certificate, key)
-  local name = ("%s\0%s\0%s"):format(tostring(verify), certificate or "", key or "")
-  local contexts = certificate and others or plain
-  if contexts[name] then
-    return contexts[name]
-  end
-  local made, err = core.tls.context({ verify = verify, certificate = certificate, key = key })
-  contexts[name] = made
-  return made, err
-end
 
 ---@param self ngx.socket.tcp
 ---@return true?
@@ -62,7 +40,11 @@ local SESSION = setmetatable({}, {
 ---@return any session nil: it failed
 ---@return string? err
 function M.handshake(sock, self, session, server_name, verify)
-  local made, err = context(verify and true or false, self.certificate, self.certificate_key)
+  local made, err = contexts.context({
+    verify = verify and true or false,
+    certificate = self.certificate,
+    key = self.certificate_key,
+  })
   if not made then
     return nil, err
   end

@@ -13,6 +13,7 @@ local M = {}
 local core = require("heart.core")
 local address = require("heart.address")
 local log = require("heart.v1.log")
+local tls = require("heart.tls")
 local native, task = core.socket, core.task
 
 ---@alias heart.socket.data string|number|heart.socket.data[]
@@ -62,7 +63,7 @@ local native, task = core.socket, core.task
 ---@field timeout? number seconds for everything: name, connection, TLS. Default 30
 ---@field send_timeout? number seconds of each send afterwards
 ---@field receive_timeout? number seconds of each receive afterwards
----@field tls? boolean|table true, or what core.tls.context takes and server_name, verify, alpn
+---@field tls? boolean|heart.tls.options true: with the options that need not be given
 ---@field pool? string an idle connection of this pool, if there is one
 ---@field family? "inet"|"inet6" of the addresses of a name
 ---@field bind? string local address
@@ -72,20 +73,6 @@ local STAGGER = 0.25 -- seconds between two attempts (RFC 8305 section 5)
 local CONNECT_TIMEOUT = 30
 local RETRY = 0.1 -- seconds without accepting when descriptors are out
 local CONNECTIONS = 10000 -- of one listener on one worker
-local CONTEXT_OPTIONS = {
-  verify = true,
-  ca_file = true,
-  ca_path = true,
-  certificate = true,
-  key = true,
-  password = true,
-  alpn = true,
-  ciphers = true,
-  min_version = true,
-  depth = true,
-  session_cache = true,
-}
-
 -- ---- Names ---------------------------------------------------------------------------------------------------
 
 ---Whether it is an IP address as it stands; an IPv6 address may have a zone.
@@ -184,42 +171,6 @@ local function connect_any(list, attempt)
   return sock, err
 end
 
----@type userdata?
-local default_context
----@type table<table, userdata>
-local contexts = setmetatable({}, { __mode = "k" })
-
----The TLS context of an option table, made once for each.
----@param options boolean|table
----@return userdata?, string?
-local function context_of(options)
-  local known = default_context
-  if type(options) == "table" then
-    known = contexts[options]
-  end
-  if known then
-    return known
-  end
-  local wanted = {}
-  for name, value in pairs(type(options) == "table" and options or {}) do
-    if CONTEXT_OPTIONS[name] then
-      wanted[name] = value
-    elseif name ~= "server_name" then
-      error(("tls: unknown option %s"):format(tostring(name)), 0)
-    end
-  end
-  local context, err = core.tls.context(wanted)
-  if not context then
-    return nil, err
-  end
-  if type(options) == "table" then
-    contexts[options] = context
-  else
-    default_context = context
-  end
-  return context
-end
-
 ---@param sock heart.socket
 ---@param host string
 ---@param port? integer
@@ -227,7 +178,7 @@ end
 ---@param left number seconds
 ---@return heart.socket?, string?
 local function encrypt(sock, host, port, options, left)
-  local context, err = context_of(options)
+  local context, err = tls.context(type(options) == "table" and options or nil)
   if context then
     local name = type(options) == "table" and options.server_name or host
     sock:settimeouts(math.max(left, 0.001), nil, nil)
