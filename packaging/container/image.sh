@@ -14,7 +14,8 @@ trusted=/etc/ssl/certs/ca-certificates.crt
 }
 
 mkdir -p "$system$(dirname "$trusted")" "$system/tmp" "$system/usr/local/bin" "$own/cache" "$own/data"
-chmod 755 "$system/etc" "$system/etc/ssl" "$system/etc/ssl/certs" "$system/usr" "$system/usr/local" "$system/usr/local/bin" "$own/data"
+chmod 755 "$system/etc" "$system/etc/ssl" "$system/etc/ssl/certs" "$own/data"
+chmod 755 "$system/usr" "$system/usr/local" "$system/usr/local/bin"
 chmod 700 "$own/cache"
 chmod 1777 "$system/tmp"
 cp "$heart" "$system/usr/local/bin/heart"

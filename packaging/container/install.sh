@@ -3,7 +3,8 @@
 set -eu
 
 if command -v apk >/dev/null; then
-  apk add --no-cache binutils ca-certificates-bundle gcc linux-headers musl-dev openssl-dev pcre2 python3 python3-dev zlib-dev zstd-dev zstd-static
+  apk add --no-cache binutils ca-certificates-bundle gcc linux-headers musl-dev openssl-dev pcre2 python3 python3-dev \
+    zlib-dev zstd-dev zstd-static
 elif command -v apt-get >/dev/null; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get -qq update

@@ -147,6 +147,13 @@ class Container:
         return Client(("127.0.0.1", self.port))
 
 
+def test_image_has_the_cas_of_its_builder(root):
+    """Whom TLS trusts; everybody may read it."""
+    file = root / "etc/ssl/certs/ca-certificates.crt"
+    assert file.read_bytes().count(b"BEGIN CERTIFICATE") > 10
+    assert file.stat().st_mode & 0o444 == 0o444
+
+
 def test_command_serves_the_mounted_application(root, config, app):
     with Container(root, config, app) as container, container.connect() as client:
         assert client.fetch().text == "from the image"
