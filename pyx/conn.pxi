@@ -83,6 +83,10 @@ cdef void conn_reset(Worker *w, Conn *c) noexcept nogil:
         conn_close(w, c)
 
 
+cdef inline void conn_await(Worker *w, Conn *c, uint32_t events) noexcept nogil:
+    poller_modify(w, &c.watch, events | EPOLLRDHUP if c.flags & CONN_WATCHED else events)
+
+
 cdef void conn_finish(Worker *w, Conn *c) noexcept nogil:
     """All output of a closing connection is sent. Unread input would turn close() into a reset that destroys the
     answer on its way, so where input may come it is drained first (RFC 9112 section 9.6)."""
@@ -94,7 +98,7 @@ cdef void conn_finish(Worker *w, Conn *c) noexcept nogil:
     c.spill.n = 0
     io_shutdown(c.watch.fd, c.tls)
     timer_set(&w.wheel, &c.timer, w.now + w.server.limits.linger_timeout)
-    poller_modify(w, &c.watch, EPOLLIN)
+    conn_await(w, c, EPOLLIN)
 
 
 cdef void conn_drain(Worker *w, Conn *c) noexcept nogil:
@@ -117,6 +121,9 @@ cdef void conn_on_event(Worker *w, Watch *x, uint32_t events) noexcept nogil:
         return
     if events & EPOLLERR or (events & EPOLLHUP and (c.flags & CONN_PAUSED or not events & EPOLLIN)):
         conn_close(w, c)
+        return
+    if events & EPOLLRDHUP and c.flags & CONN_WATCHED and (c.flags & CONN_PAUSED or not events & EPOLLIN):
+        conn_close(w, c)                # its request has asked to be told (lua_abort.pxi)
         return
     if events & EPOLLOUT:
         conn_on_writable(w, c)
@@ -246,7 +253,7 @@ cdef void conn_sent(Worker *w, Conn *c) noexcept nogil:
             conn_idle(w, c)
         conn_resume(w, c)
     else:
-        poller_modify(w, &c.watch, 0)
+        conn_await(w, c, 0)
 
 
 cdef inline void conn_idle(Worker *w, Conn *c) noexcept nogil:
@@ -272,7 +279,7 @@ cdef void conn_wait_writable(Worker *w, Conn *c) noexcept nogil:
     """The socket is full: take no input until the output has left, and not for longer than the write timeout."""
     c.progress = 0
     c.flags |= CONN_PAUSED | CONN_BLOCKED
-    poller_modify(w, &c.watch, EPOLLOUT)
+    conn_await(w, c, EPOLLOUT)
     timer_set(&w.wheel, &c.timer, w.now + w.server.limits.write_timeout)
 
 
@@ -402,6 +409,6 @@ cdef void conn_resume(Worker *w, Conn *c) noexcept nogil:
     """The protocol takes input again."""
     c.flags &= ~<uint32_t>CONN_PAUSED
     if c.out.n == 0:
-        poller_modify(w, &c.watch, EPOLLIN)
+        conn_await(w, c, EPOLLIN)
     if c.spill.n:
         conn_kick(w, c)

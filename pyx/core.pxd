@@ -347,6 +347,10 @@ ctypedef struct Ctx
 ctypedef struct Task
 ctypedef struct TaskLink
 ctypedef struct TaskWait
+ctypedef struct TaskSemaphore
+ctypedef struct SemaphoreWait
+ctypedef struct RestWait
+ctypedef struct Message
 ctypedef struct Mount
 ctypedef struct LogRing
 ctypedef struct KvStore
@@ -480,6 +484,7 @@ cdef enum ConnFlag:
     CONN_PARTIAL = 512      # a request head has begun to arrive
     CONN_BLOCKED = 1024     # the socket took no more output: EPOLLOUT is awaited
     CONN_MORE = 2048        # input of this read is still to be looked at
+    CONN_WATCHED = 4096     # the request in progress wants to know when the client leaves
 
 # A connection. Idle keep-alive ones hold nothing beyond this: buffers belong to the worker. Three cache lines, all
 # that a request needs of one; the order of the members makes them so.
@@ -553,6 +558,7 @@ cdef enum ReqFlag:
     REQ_FILE_KEPT = 131072  # Req.file is the archive's: it stays open
     REQ_BODY_FAILED = 65536  # the rest of the body will not come: its syntax, a limit or a timeout
     REQ_AFTER = 262144      # State.after runs when the handler has returned
+    REQ_CANCEL = 1048576    # the handler is cancelled when the client leaves
 
 # One request and its response, apart from the connection that carries it.
 ctypedef struct Req:
@@ -560,6 +566,7 @@ ctypedef struct Req:
     const Proto *proto
     State *state            # the generation that serves it
     Coro *coro              # that runs its handler
+    int on_abort            # reference: what runs when the client leaves, or LUA_NOREF
     Coro *waiter            # that waits for the client: the same, or a task's; NULL: none
     Req *next               # State.requests, while suspended
     Req *prev
@@ -752,6 +759,7 @@ ctypedef struct Coro:
     Task *task              # that it runs; NULL: a handler or an event
     lua_State *waiting      # the Lua coroutine that waits: L, or one that the application has made
     Ws *ws                  # ROLE_WS
+    TaskSemaphore *held     # mutexes that it has locked
     KvTxn *txns             # open transactions, the innermost first; they are rolled back with it
     uint32_t waits          # how often it has yielded
     int ref                 # anchors L in the registry
@@ -761,6 +769,7 @@ ctypedef struct Coro:
     uint8_t listed          # in State.suspended
     uint8_t gone            # the client left while it waited: it gets nil, "closed"
     uint8_t cancelled       # every wait raises "cancelled". Counts how often that was swallowed
+    uint8_t caused          # State.task_of[-ref] is {error, traceback} of a task that it has joined
     uint8_t throws          # it goes on with an error in place of what it waited for
 
 cdef enum TaskStatus:
@@ -792,6 +801,50 @@ ctypedef struct TaskWait:
     uint32_t ended          # position of the task that ended the wait; 0: all had to end and did
     uint8_t strict          # one that fails is enough, too
     TaskLink links[1]
+
+# ---- What tasks wait for (lua_sync.pxi, lua_message.pxi)
+
+ctypedef struct TaskSemaphore:
+    uint32_t permits        # that are free
+    uint32_t waiting
+    uint32_t refs           # the userdata, and each who waits
+    uint8_t owned           # a mutex
+    SemaphoreWait *first
+    SemaphoreWait **end
+    Coro *owner             # of a mutex
+    TaskSemaphore *held_next    # Coro.held
+    TaskSemaphore **held_at
+
+ctypedef struct SemaphoreWait:
+    Op op
+    TaskSemaphore *semaphore
+    SemaphoreWait *next
+    SemaphoreWait **at      # what points here; NULL: it is in no list
+    uint8_t granted         # the permit is there
+
+# A coroutine that waits for a moment, for the beginning of service or for messages.
+ctypedef struct RestWait:
+    Op op
+    State *state
+    RestWait *next          # State.starters
+    RestWait **at
+    uint8_t serving
+    uint8_t asleep          # counted in State.watching
+
+# A message of a worker to another one; the topic's bytes follow the struct.
+ctypedef struct Message:
+    Post post
+    Message *next           # Mail
+    KvBlob *value
+    int sender
+    uint32_t topic_n
+
+# What a worker was sent and has not looked at.
+ctypedef struct Mail:
+    Message *first
+    Message *last
+    size_t n                # shared: messages, also those on their way
+    size_t bytes            # shared: of their values
 
 # One directory served by app.static.
 ctypedef struct Mount:
@@ -837,6 +890,10 @@ ctypedef struct State:
     int ctx_assign
     int task_meta           # the metatable of tasks
     int task_of             # Coro.ref -> the task that it runs
+    RestWait *starters      # who waits until this state serves requests
+    RestWait *listener      # who waits for messages of other workers
+    uint8_t serving
+    uint8_t listens         # it takes messages
     Buf files               # that were loaded, NUL-separated
     Buf places              # with Server.checking: where each route was registered, NUL-separated
     int pause               # of the collector, as the engine has set it; 0: the application has set its own
@@ -1012,6 +1069,7 @@ ctypedef struct Worker:
     void *ws_zip            # a WsZip, for WebSockets that begin every message anew; NULL: not needed yet
     Buf ws_text             # a message that was expanded
     Buf ws_packed           # ... or compressed
+    Mail mail
     LogRing *log
     uint64_t kv_told        # ms: when a failure of a store was logged last
     KvTxn *kv_spare         # transactions to use again, linked by KvTxn.outer

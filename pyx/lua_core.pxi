@@ -46,6 +46,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"stream_write", l_stream_write)
     lua_task_open(L, s)
     lua_setfield(L, -2, b"task")
+    lua_message_open(L, s)
+    lua_setfield(L, -2, b"messages")
     lua_rawgeti(L, LUA_REGISTRYINDEX, s.ctx_functions)
     lua_setfield(L, -2, b"ctx_functions")
     ctx_push_methods(s, L)

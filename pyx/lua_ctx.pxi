@@ -558,3 +558,4 @@ cdef void ctx_put_functions(lua_State *L) noexcept nogil:
     ctx_put(L, b"formParam", l_ctx_form_param)
     ctx_put(L, b"form", l_ctx_form)
     ctx_put(L, b"reader", l_ctx_reader)
+    ctx_put(L, b"on_abort", l_ctx_on_abort)

@@ -45,6 +45,11 @@ cdef inline void coro_recycle(Worker *w, Coro *co) noexcept nogil:
         op_forget(w, co)
     if unlikely(co.txns != NULL):
         txns_abandon(co)
+    if unlikely(co.held != NULL):
+        coro_unlock_all(w, co)
+    co.cancelled = 0
+    if unlikely(co.caused):
+        coro_forget_cause(co.L, co)
     if unlikely(s.nidle >= COROS_KEPT):
         coro_drop(w, co)
         return
@@ -67,6 +72,10 @@ cdef void coro_drop(Worker *w, Coro *co) noexcept nogil:
         op_forget(w, co)
     if co.txns != NULL:
         txns_abandon(co)
+    if co.held != NULL:
+        coro_unlock_all(w, co)
+    if co.caused:
+        coro_forget_cause(co.state.L, co)
     if co.queued:
         coro_unqueue(w, co)
     if co.listed:
@@ -386,7 +395,8 @@ cdef void coro_wake(Worker *w, Coro *co, int nargs) noexcept nogil:
 
 # ---- Cancelling ------------------------------------------------------------------------------------------
 # LuaJIT can not raise an error in a suspended coroutine. So it is resumed with a hook that raises before the first
-# instruction: what goes on after a yield is interpreted, also if the code around it was compiled.
+# instruction. Hooks are for interpreted code; after a yield that is what goes on, but for one case: a function that was
+# called in the middle of compiled code returns to compiled code. Then all compiled code is thrown away before.
 
 cdef enum:
     SWALLOWED_MAX = 100         # times that a cancelled coroutine may catch the error and wait again
@@ -442,6 +452,15 @@ cdef void throw_hook(lua_State *L, void *ar) noexcept nogil:
         l_raise_cancelled(L, co)
 
 
+cdef bint coro_gave_up(Coro *co) noexcept nogil:
+    """Whether the error on top of the stack is that of its cancellation."""
+    cdef Span text
+    if not co.cancelled or lua_type(co.L, -1) != LUA_TSTRING:
+        return False
+    text.p = lua_tolstring(co.L, -1, &text.n)
+    return span_equal(text, b"cancelled", 9)
+
+
 cdef void coro_throw(Worker *w, Coro *co) noexcept nogil:
     """Resume a suspended coroutine with the error."""
     cdef lua_Hook hook = lua_gethook(co.L)
@@ -449,6 +468,8 @@ cdef void coro_throw(Worker *w, Coro *co) noexcept nogil:
     cdef int count = lua_gethookcount(co.L)
     cdef lua_State *L = co.state.L
     co.throws = 0
+    if call_is_compiled(co.waiting):
+        luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH)
     lua_sethook(L, throw_hook, LUA_MASKCOUNT, 1)
     coro_wake(w, co, 0)
     lua_sethook(L, hook, mask, count)
@@ -522,6 +543,8 @@ cdef void lua_client_gone(Worker *w, Req *r) noexcept nogil:
         lua_waiter_gone(w, r)
     if r.coro.op != NULL:
         op_client_gone(w, r.coro)
+    if r.on_abort != LUA_NOREF or r.flags & REQ_CANCEL:
+        req_aborted(w, r)
 
 
 cdef int l_sleep(lua_State *L) noexcept nogil:
@@ -553,6 +576,7 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
     cdef Req *r = co.req
     cdef Ws *ws = co.ws
     cdef uint8_t role = co.role
+    cdef bint gave_up
     cdef Buf message
     cdef Buf trace
     if co.task != NULL:
@@ -560,8 +584,9 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
         return
     memset(&message, 0, sizeof(Buf))
     memset(&trace, 0, sizeof(Buf))
+    gave_up = coro_gave_up(co)
     lua_describe(s, co, &message, &trace)
-    w.count.errors += 1
+    w.count.errors += not gave_up
     ctx_push(co)                        # the ctx and the error value itself, for onerror
     lua_xmove(co.L, s.L, 1)
     coro_drop(w, co)
@@ -572,7 +597,8 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
         worker_say(w, buf_span(&message if rc == LUA_ERRSYNTAX else &trace))
         state_loaded(w, s)
     else:
-        log_failure(w, r, buf_span(&trace))
+        if not gave_up:
+            log_failure(w, r, buf_span(&trace))
         if role == ROLE_HANDLER:
             r.coro = NULL
             lua_fail_request(w, r, buf_span(&message), buf_span(&trace))
@@ -607,7 +633,32 @@ cdef void lua_describe(State *s, Coro *co, Buf *message, Buf *trace) noexcept no
     message.n -= 1
     text.p = lua_tolstring(L, -1, &text.n)
     buf_append(trace, text.p, text.n)
+    if co.caused:
+        lua_describe_cause(L, co, trace)
     lua_settop(L, top)
+
+
+cdef void lua_describe_cause(lua_State *L, Coro *co, Buf *trace) noexcept nogil:
+    """Add where the error was raised first, if it comes from a task that was joined."""
+    cdef Span text
+    lua_rawgeti(L, LUA_REGISTRYINDEX, co.state.task_of)
+    lua_rawgeti(L, -1, -co.ref)
+    lua_rawgeti(L, -1, 1)
+    lua_pushvalue(co.L, -1)
+    lua_xmove(co.L, L, 1)
+    if lua_rawequal(L, -1, -2):
+        lua_rawgeti(L, -3, 2)
+        text.p = lua_tolstring(L, -1, &text.n)
+        buf_append(trace, b"\nraised by a task that was joined:\n", 35)
+        buf_append(trace, text.p, text.n)
+
+
+cdef void coro_forget_cause(lua_State *L, Coro *co) noexcept nogil:
+    co.caused = 0
+    lua_rawgeti(L, LUA_REGISTRYINDEX, co.state.task_of)
+    lua_pushnil(L)
+    lua_rawseti(L, -2, -co.ref)
+    lua_pop(L, 1)
 
 
 cdef void lua_fail_request(Worker *w, Req *r, Span message, Span trace) noexcept nogil:

@@ -16,33 +16,48 @@ cdef enum:
 
 cdef int l_task_spawn(lua_State *L) noexcept nogil:
     """spawn(fn, ...) → task. fn(...) runs at the end of this turn."""
+    return l_spawn(L, ROLE_TASK)
+
+
+cdef int l_task_background(lua_State *L) noexcept nogil:
+    """background(fn, ...) → task. The same, but while it rests it does not hold its state, and it knows no request."""
+    return l_spawn(L, ROLE_WATCH)
+
+
+cdef inline int l_spawn(lua_State *L, uint8_t role) noexcept nogil:
     cdef State *s = l_state(L)
     cdef Worker *w = s.worker
-    cdef Task *t
     cdef Coro *co
     cdef int n = lua_gettop(L)
     luaL_checktype(L, 1, LUA_TFUNCTION)
-    t = <Task *>lua_newuserdata(L, sizeof(Task))
-    memset(t, 0, sizeof(Task))
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s.task_meta)
-    lua_setmetatable(L, -2)
     co = coro_for_task(w, s, n)
     if co == NULL:
         return luaL_error(L, b"not enough memory")
-    t.coro = co
-    co.task = t
-    co.role = ROLE_TASK
-    s.holders += 1
-    s.tasks += 1
+    task_new(L, co, role)
     lua_pushvalue(L, -1)
     lua_xmove(L, co.L, 1)
-    task_inherit(w, co)
+    task_inherit(w.running if role == ROLE_TASK else NULL, co)
     task_anchor(co)
     lua_insert(L, 1)
     lua_xmove(L, co.L, n)
     coro_list(co)
     coro_soon(w, co)
     return 1
+
+
+cdef inline Task *task_new(lua_State *L, Coro *co, uint8_t role) noexcept nogil:
+    """Push a task that this coroutine will run. If Lua is out of memory an idle coroutine is lost."""
+    cdef State *s = co.state
+    cdef Task *t = <Task *>lua_newuserdata(L, sizeof(Task))
+    memset(t, 0, sizeof(Task))
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s.task_meta)
+    lua_setmetatable(L, -2)
+    t.coro = co
+    co.task = t
+    co.role = role
+    s.holders += 1
+    s.tasks += 1
+    return t
 
 
 cdef Coro *coro_for_task(Worker *w, State *s, int n) noexcept nogil:
@@ -59,9 +74,8 @@ cdef Coro *coro_for_task(Worker *w, State *s, int n) noexcept nogil:
     return co
 
 
-cdef inline void task_inherit(Worker *w, Coro *co) noexcept nogil:
+cdef inline void task_inherit(Coro *parent, Coro *co) noexcept nogil:
     """Push the ctx of the request that the spawner serves or has inherited; it is that of the task, too."""
-    cdef Coro *parent = w.running
     if parent == NULL or parent.ctx.req == NULL:
         lua_pushnil(co.L)
         return
@@ -133,7 +147,7 @@ cdef void task_fail(Worker *w, Coro *co, int rc) noexcept nogil:
     cdef Req *r = co.ctx.req
     cdef Buf message
     cdef Buf trace
-    if task_gave_up(co):
+    if coro_gave_up(co):
         state_release_role(s, co.role)
         coro_drop(w, co)
         return
@@ -150,15 +164,6 @@ cdef void task_fail(Worker *w, Coro *co, int rc) noexcept nogil:
     buf_free(&trace)
     if rc == LUA_ERRMEM and state_starves(s):
         worker_replace_state(w, s)
-
-
-cdef bint task_gave_up(Coro *co) noexcept nogil:
-    """Whether the error on top of the stack is that of its cancellation."""
-    cdef Span text
-    if not co.cancelled or lua_type(co.L, -1) != LUA_TSTRING:
-        return False
-    text.p = lua_tolstring(co.L, -1, &text.n)
-    return span_equal(text, b"cancelled", 9)
 
 
 cdef void task_keep_error(Coro *co, Span trace) noexcept nogil:
@@ -337,12 +342,34 @@ cdef int l_task_results(lua_State *L) noexcept nogil:
         return 0
     lua_getfenv(L, 1)
     if t.status == TASK_FAILED:
+        task_note_cause(L)
         lua_rawgeti(L, -1, 1)
         return lua_error(L)
     luaL_checkstack(L, t.results + 1, b"too many results")
     for i in range(t.results):
         lua_rawgeti(L, 2, i + 1)
     return t.results
+
+
+cdef void task_note_cause(lua_State *L) noexcept nogil:
+    """The error in the table on top is about to be raised: keep its traceback for the log (lua_describe)."""
+    cdef Coro *co = worker_self().running
+    if co == NULL:
+        return
+    lua_rawgeti(L, LUA_REGISTRYINDEX, co.state.task_of)
+    lua_pushvalue(L, -2)
+    lua_rawseti(L, -2, -co.ref)
+    lua_pop(L, 1)
+    co.caused = 1
+
+
+cdef int l_task_self(lua_State *L) noexcept nogil:
+    """self() → what stands for the running coroutine of the engine, as long as it runs; nil: there is none."""
+    cdef Coro *co = worker_self().running
+    if co == NULL:
+        return l_nil(L)
+    lua_pushlightuserdata(L, co)
+    return 1
 
 
 cdef int l_task_status(lua_State *L) noexcept nogil:
@@ -408,6 +435,9 @@ cdef void lua_task_open(lua_State *L, State *s) noexcept nogil:
     task_put(L, s, b"wait_many", l_task_wait_many)
     task_put(L, s, b"results", l_task_results)
     task_put(L, s, b"stats", l_task_stats)
+    task_put(L, s, b"background", l_task_background)
+    task_put(L, s, b"self", l_task_self)
+    lua_sync_open(L, s)
     lua_createtable(L, 0, 4)
     task_put(L, s, b"cancel", l_task_cancel)
     task_put(L, s, b"status", l_task_status)

@@ -32,6 +32,7 @@ cdef inline void req_open(Worker *w, Req *r, Conn *c) noexcept nogil:
     r.state.holders += 1
     r.coro = NULL
     r.waiter = NULL
+    r.on_abort = LUA_NOREF
     r.route = NULL
     r.mount = NULL
     r.flags = 0
@@ -77,6 +78,8 @@ cdef void req_close(Worker *w, Req *r) noexcept nogil:
         req_unlist(r)
     if unlikely(r.waiter != NULL):
         lua_waiter_gone(w, r)
+    if unlikely(r.on_abort != LUA_NOREF):
+        luaL_unref(r.state.L, LUA_REGISTRYINDEX, r.on_abort)
     state_release(w, r.state)
     req_recycle(w, r)
 

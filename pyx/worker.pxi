@@ -83,6 +83,7 @@ cdef void worker_close(Worker *w) noexcept nogil:
     free(w.scratch)
     free(w.listeners)
     txns_destroy(w)
+    mail_forget(w)
     poller_close(w)
 
 
@@ -163,8 +164,7 @@ cdef void worker_serve(Worker *w) noexcept nogil:
         worker_answer(w, PHASE_FAILED)
         return
     worker_answer(w, PHASE_SERVING)
-    if w.state.on_start != LUA_NOREF:
-        lua_spawn(w, w.state, w.state.on_start, ROLE_TASK)
+    state_serves(w, w.state)
 
 
 # ---- Changing the code -----------------------------------------------------------------------------------
@@ -222,8 +222,7 @@ cdef void worker_commit(Worker *w) noexcept nogil:
     if old.on_stop != LUA_NOREF:
         lua_spawn(w, old, old.on_stop, ROLE_STOP)
     state_retire(w, old)
-    if w.state.on_start != LUA_NOREF:
-        lua_spawn(w, w.state, w.state.on_start, ROLE_TASK)
+    state_serves(w, w.state)
 
 
 cdef void worker_drop_fresh(Worker *w) noexcept nogil:

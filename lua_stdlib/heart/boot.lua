@@ -193,6 +193,116 @@ do
   end
 end
 
+-- ---- require ---------------------------------------------------------------------------------------------------
+-- LuaJIT's own calls the file from C, so the file could not wait. This one gives the same results and errors. Who
+-- requires a module that another coroutine is loading waits for it; only a true loop is an error.
+
+do
+  local package, loaded, self = package, package.loaded, core.task.self
+  local semaphore, wait, post = core.task.semaphore, core.task.semaphore_wait, core.task.semaphore_post
+  local LOADING = newproxy()
+
+  ---@class heart.load
+  ---@field by any the coroutine that loads it
+  ---@field waiting integer
+  ---@field ended userdata a semaphore
+
+  ---@type table<string, heart.load>
+  local loads = {}
+  ---@type table<any, string> who waits for which module
+  local waits = {}
+
+  ---Whether the load of a module waits, perhaps through others, for what `me` loads.
+  local function waits_for(name, me)
+    while name do
+      local load = loads[name]
+      if not load or load.by == me then
+        return load ~= nil
+      end
+      name = waits[load.by]
+    end
+    return false
+  end
+
+  ---Wait until another coroutine has loaded the module. False: that would never be.
+  local function wait_for(name)
+    local load, me = loads[name], self()
+    if not load or not me or waits_for(name, me) then
+      return false
+    end
+    load.waiting = load.waiting + 1
+    waits[me] = name
+    local ok, err = pcall(wait, load.ended)
+    waits[me] = nil
+    if not ok then
+      error(err, 0)
+    end
+    return loaded[name] ~= LOADING
+  end
+
+  ---The loader of a module, from the first searcher that finds one.
+  local function find(name)
+    local loaders = package.loaders
+    if type(loaders) ~= "table" then
+      error("'package.loaders' must be a table", 3)
+    end
+    local tried, i = "", 1
+    while true do
+      local search = loaders[i]
+      if search == nil then
+        error(("module '%s' not found:%s"):format(name, tried), 3)
+      end
+      local found = search(name)
+      if type(found) == "function" then
+        return found
+      elseif type(found) == "string" or type(found) == "number" then
+        tried = tried .. found
+      end
+      i = i + 1
+    end
+  end
+
+  local function finish(name, load, ok, ...)
+    loads[name] = nil
+    if load.waiting > 0 then
+      post(load.ended, load.waiting)
+    end
+    if not ok then
+      error((...), 0)
+    end
+    local value = ...
+    if value ~= nil then
+      loaded[name] = value
+    elseif loaded[name] == LOADING then
+      loaded[name] = true
+    end
+    return loaded[name]
+  end
+
+  function require(name)
+    if type(name) ~= "string" then
+      if type(name) ~= "number" then
+        local got = name == nil and "no value" or type(name)
+        error(("bad argument #1 to 'require' (string expected, got %s)"):format(got), 2)
+      end
+      name = tostring(name)
+    end
+    local value = loaded[name]
+    if value == LOADING and not wait_for(name) then
+      error(("loop or previous error loading module '%s'"):format(name), 2)
+    end
+    value = loaded[name]
+    if value then
+      return value
+    end
+    local load_module = find(name)
+    local load = { by = self(), waiting = 0, ended = semaphore(0) }
+    loaded[name] = LOADING
+    loads[name] = load
+    return finish(name, load, pcall(load_module, name))
+  end
+end
+
 -- ---- What the engine calls ---------------------------------------------------------------------------------------
 
 core.describe(function(err)

@@ -50,7 +50,7 @@ cdef extern from *:
     int epoll_create1(int flags) nogil
     int epoll_ctl(int epfd, int op, int fd, epoll_event *event) nogil
     int sys_epoll_wait(int epfd, epoll_event *events, int n, int timeout) nogil
-    enum: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLEXCLUSIVE, EPOLL_CLOEXEC
+    enum: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLEXCLUSIVE, EPOLL_CLOEXEC
     enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
 
     int eventfd(unsigned int value, int flags) nogil

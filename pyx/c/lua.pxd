@@ -77,6 +77,8 @@ cdef extern from "c/lua_api.h" nogil:
     int lua_error(lua_State *L)
     int lua_next(lua_State *L, int i)
     void lua_concat(lua_State *L, int n)
+    int luaJIT_setmode(lua_State *L, int i, int mode)
+    bint call_is_compiled(lua_State *L)
     void lua_getfenv(lua_State *L, int i)
     int lua_setfenv(lua_State *L, int i)
     int lua_sethook(lua_State *L, lua_Hook f, int mask, int count)
@@ -122,6 +124,8 @@ cdef enum LuaStatus:
 
 cdef enum:
     LUA_MASKCOUNT = 8
+    LUAJIT_MODE_ENGINE = 0
+    LUAJIT_MODE_FLUSH = 0x200
 
 cdef enum LuaGc:
     LUA_GCSTOP = 0

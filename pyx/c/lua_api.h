@@ -74,6 +74,7 @@ typedef void *(*lua_Alloc)(void *ud, void *ptr, size_t osize, size_t nsize);
     X(int, lua_error, (lua_State *L)) \
     X(int, lua_next, (lua_State *L, int i)) \
     X(void, lua_concat, (lua_State *L, int n)) \
+    X(int, luaJIT_setmode, (lua_State *L, int i, int mode)) \
     X(void, lua_getfenv, (lua_State *L, int i)) \
     X(int, lua_setfenv, (lua_State *L, int i)) \
     X(int, lua_sethook, (lua_State *L, lua_Hook f, int mask, int count)) \
@@ -114,6 +115,17 @@ static const char *lua_api_bind(const char *path) {
     HEART_LUA_API(X)
 #undef X
     return NULL;
+}
+
+/* Whether the C function in which a coroutine is suspended was called from compiled code, or may have been: LuaJIT
+ * has no function that tells. Its 64-bit layout (GC64): `base` and `top` lie behind the header of a lua_State, the word
+ * below `base` holds the type of the frame in its lowest three bits, and 2 is that of a continuation. Where the layout
+ * is another, which the number of values on the stack gives away, the answer is yes. */
+static int call_is_compiled(lua_State *L) {
+    const char *const *state = (const char *const *)L;
+    const char *base = state[4], *top = state[5];
+    if (sizeof(void *) != 8 || top - base != 8 * (ptrdiff_t)lua_api.lua_gettop(L)) return 1;
+    return (((const unsigned char *)base)[-8] & 7) == 2;
 }
 
 #define lua_newstate lua_api.lua_newstate
@@ -173,6 +185,7 @@ static const char *lua_api_bind(const char *path) {
 #define lua_error lua_api.lua_error
 #define lua_next lua_api.lua_next
 #define lua_concat lua_api.lua_concat
+#define luaJIT_setmode lua_api.luaJIT_setmode
 #define lua_getfenv lua_api.lua_getfenv
 #define lua_setfenv lua_api.lua_setfenv
 #define lua_sethook lua_api.lua_sethook

@@ -13,7 +13,7 @@ local M = {}
 local core = require("heart.core")
 local native = core.task
 
-local spawn, wait_many, results = native.spawn, native.wait_many, native.results
+local spawn, wait_many, results, status = native.spawn, native.wait_many, native.results, native.methods.status
 
 ---@class heart.task
 ---@field join fun(self: heart.task, seconds?: number): ... what its function returns; its error is raised; nil and "timeout" or "cancelled"
@@ -61,6 +61,12 @@ end
 ---@return heart.task[]
 local function start(list)
   local tasks = {}
+  for i = 1, #list do
+    local entry = list[i]
+    if type(entry) ~= "function" then
+      status(entry) -- raises if it is no task
+    end
+  end
   for i = 1, #list do
     local entry = list[i]
     tasks[i] = type(entry) == "function" and spawn(entry) or entry
@@ -137,6 +143,339 @@ function M.timeout(seconds, fn, ...)
     error(done, 0)
   end
   return nil, err
+end
+
+-- ---- Locks and channels -----------------------------------------------------------------------------------------
+
+local new_semaphore, wait, post, count =
+  native.semaphore, native.semaphore_wait, native.semaphore_post, native.semaphore_count
+
+---@class heart.semaphore
+---@field private native userdata
+local Semaphore = {}
+Semaphore.__index = Semaphore
+
+---Take a permit; wait until there is one.
+---@param seconds? number to wait at most
+---@return true? taken
+---@return "timeout"? reason
+function Semaphore:acquire(seconds)
+  return wait(self.native, seconds)
+end
+
+---Give permits back, or add some. The first who waits has one at once.
+---@param permits? integer 1 unless given
+function Semaphore:release(permits)
+  post(self.native, permits)
+end
+
+---@return integer permits that are free
+---@return integer waiting tasks that wait for one
+function Semaphore:count()
+  return count(self.native)
+end
+
+---At most `permits` tasks at once.
+---@param permits integer
+---@return heart.semaphore
+function M.semaphore(permits)
+  return setmetatable({ native = new_semaphore(permits) }, Semaphore)
+end
+
+---@class heart.mutex
+---@field private native userdata
+local Mutex = {}
+Mutex.__index = Mutex
+
+---@param seconds? number to wait at most
+---@return true? locked
+---@return "timeout"? reason
+function Mutex:lock(seconds)
+  return wait(self.native, seconds)
+end
+
+---Only the task that has locked it may.
+function Mutex:unlock()
+  post(self.native)
+end
+
+local function unlock(mutex, ok, ...)
+  post(mutex.native)
+  if not ok then
+    error((...), 0)
+  end
+  return ...
+end
+
+---Run `fn(...)` while the mutex is locked.
+---@param fn function
+---@param ... any
+---@return any ... its results; its error is raised
+function Mutex:with(fn, ...)
+  wait(self.native)
+  return unlock(self, pcall(fn, ...))
+end
+
+---One task at a time, in the order in which they came. A task that ends, however it does, unlocks what it has locked.
+---@return heart.mutex
+function M.mutex()
+  return setmetatable({ native = new_semaphore(1, true) }, Mutex)
+end
+
+---@class heart.event
+---@field private native userdata
+---@field private happened boolean
+local Event = {}
+Event.__index = Event
+
+---@param seconds? number to wait at most
+---@return true? happened
+---@return "timeout"? reason
+function Event:wait(seconds)
+  if self.happened then
+    return true
+  end
+  return wait(self.native, seconds)
+end
+
+---It has happened: all who wait go on, and nobody waits from now on.
+function Event:set()
+  self.happened = true
+  local _, waiting = count(self.native)
+  post(self.native, waiting)
+end
+
+---It has not happened: tasks wait again.
+function Event:clear()
+  self.happened = false
+end
+
+---@return boolean
+function Event:is_set()
+  return self.happened
+end
+
+---Something that happens once, and that any number of tasks wait for.
+---@return heart.event
+function M.event()
+  return setmetatable({ native = new_semaphore(0), happened = false }, Event)
+end
+
+---@class heart.queue
+---@field private items table
+---@field private first integer
+---@field private last integer
+---@field private closed boolean
+---@field private full userdata permits: items
+---@field private room userdata permits: free places
+local Queue = {}
+Queue.__index = Queue
+
+---Put a value behind the others; wait while the queue is full.
+---@param value any not nil
+---@param seconds? number to wait at most
+---@return true? put
+---@return "timeout"|"closed"|nil reason
+function Queue:push(value, seconds)
+  if value == nil then
+    error("push: nil can not be put into a queue", 2)
+  end
+  if self.closed then
+    return nil, "closed"
+  end
+  local ok, err = wait(self.room, seconds)
+  if not ok then
+    return nil, err
+  end
+  if self.closed then
+    return nil, "closed"
+  end
+  self.last = self.last + 1
+  self.items[self.last] = value
+  post(self.full)
+  return true
+end
+
+---The oldest value; wait while there is none.
+---@param seconds? number to wait at most
+---@return any value
+---@return "timeout"|"closed"|nil reason why it is nil
+function Queue:pop(seconds)
+  if self.closed and self.first > self.last then
+    return nil, "closed"
+  end
+  local ok, err = wait(self.full, seconds)
+  if not ok then
+    return nil, err
+  end
+  local first = self.first
+  if first > self.last then
+    return nil, "closed"
+  end
+  local value = self.items[first]
+  self.items[first] = nil
+  self.first = first + 1
+  post(self.room)
+  return value
+end
+
+---No more values: `push` fails from now on, `pop` once the queue is empty.
+function Queue:close()
+  if self.closed then
+    return
+  end
+  self.closed = true
+  local _, takers = count(self.full)
+  post(self.full, takers)
+  local _, givers = count(self.room)
+  post(self.room, givers)
+end
+
+---@return integer values that are in it
+function Queue:len()
+  return self.last - self.first + 1
+end
+
+---All values, until the queue is closed and empty: `for value in queue:each() do ... end`.
+---@return fun(): any
+function Queue:each()
+  return function()
+    return (self:pop())
+  end
+end
+
+---A channel between tasks that holds up to `size` values.
+---@param size integer
+---@return heart.queue
+function M.queue(size)
+  if type(size) ~= "number" or size < 1 then
+    error("queue: expected its size, 1 or more", 2)
+  end
+  local queue = { items = {}, first = 1, last = 0, closed = false, full = new_semaphore(0), room = new_semaphore(size) }
+  return setmetatable(queue, Queue)
+end
+
+-- ---- Later, and again and again ---------------------------------------------------------------------------------
+
+local rest, serving, clock, background = native.rest, native.serving, native.clock, native.background
+local REST_MAX = 60 -- seconds: how long a change of the system's clock may stay unseen
+
+local function report(err)
+  return debug.traceback(type(err) == "string" and err or tostring(err), 2)
+end
+
+---Run a function; an error is logged.
+---@param fn function
+local function run(fn)
+  local ok, err = xpcall(fn, report)
+  if not ok and not err:find("^cancelled\n") then
+    core.log.error(err)
+  end
+end
+
+---Run `fn(...)` once, so many seconds from now; while the script loads: from when the worker begins to serve.
+---@param seconds number
+---@param fn function
+---@param ... any
+---@return heart.task task its `cancel` keeps `fn` from running
+function M.after(seconds, fn, ...)
+  if type(seconds) ~= "number" or type(fn) ~= "function" then
+    error("after: expected seconds and a function", 2)
+  end
+  return spawn(function(...)
+    serving()
+    core.sleep(seconds)
+    return fn(...)
+  end, ...)
+end
+
+---Run `fn` every so many seconds, the first time after as many; while the script loads: from when the worker begins to
+---serve. A run that takes longer than that makes the next ones be left out; there are never two at once. An error is
+---logged, and it goes on. It ends with the code that has started it.
+---@param seconds number
+---@param fn function
+---@return heart.task task its `cancel` ends it
+function M.every(seconds, fn)
+  if type(seconds) ~= "number" or seconds <= 0 or type(fn) ~= "function" then
+    error("every: expected seconds, more than 0, and a function", 2)
+  end
+  return background(function()
+    serving()
+    local due = (clock())
+    while true do
+      local now = (clock())
+      due = due + math.max(1, math.ceil((now - due) / seconds)) * seconds
+      if due <= now then
+        due = due + seconds
+      end
+      rest(due - now)
+      run(fn)
+    end
+  end)
+end
+
+---@class heart.cron.options
+---@field tz? "UTC"|"local" whose time the schedule means; "UTC" unless given
+---@field once_per_cluster? boolean one worker of all, on all machines that share the store, runs it each time
+---@field name? string tells schedules of one cluster apart; the schedule and the place of `fn` unless given
+
+---Where runs of a cluster are agreed on: the disk store (or Redis), else the memory of this process.
+local function cluster_store()
+  local ok, store = pcall(require, "heart.v1.kv.disk")
+  return ok and store or require("heart.v1.kv.memory")
+end
+
+---Run `fn(due)` at the times of a cron schedule: `cron("*/5 * * * *", fn)`. On every worker, unless `once_per_cluster`.
+---See docs/task.md for the fields and for what happens when clocks are changed.
+---@param schedule string
+---@param fn fun(due: integer) gets the Unix time that it runs for
+---@param options? heart.cron.options
+---@return heart.task task its `cancel` ends it
+function M.cron(schedule, fn, options)
+  options = options or {}
+  local plan, err = require("heart.cron").parse(schedule, options.tz)
+  if not plan then
+    error("cron: " .. err, 2)
+  end
+  if type(fn) ~= "function" then
+    error("cron: expected a function", 2)
+  end
+  local info = debug.getinfo(fn, "S")
+  local name = options.name or ("%s %s:%d"):format(schedule, info.source, info.linedefined)
+  local function ours(due)
+    if not options.once_per_cluster then
+      return true
+    end
+    local added, reason = cluster_store().add(("heart:cron:%s:%d"):format(name, due), true, { ttl = 86400 })
+    if added == nil then
+      error("cron: " .. tostring(reason), 0)
+    end
+    return added
+  end
+  return background(function()
+    serving()
+    local _, now = clock()
+    while true do
+      local due = plan:next(math.floor(now))
+      while now < due do
+        rest(math.min(due - now, REST_MAX))
+        _, now = clock()
+      end
+      run(function()
+        if ours(due) then
+          fn(due)
+        end
+      end)
+      _, now = clock()
+      now = math.max(now, due)
+    end
+  end)
+end
+
+---Counters of this worker's state: for tests, and for whoever looks for a leak.
+---@return {tasks: integer, suspended: integer, idle: integer} counts coroutines
+function M.stats()
+  return native.stats()
 end
 
 return M

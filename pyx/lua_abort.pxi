@@ -1,0 +1,52 @@
+# ctx.on_abort: what happens when a client leaves before its answer is complete. Only for requests that ask are clients
+# watched while no input is read: by EPOLLRDHUP, which tells the end of the stream, and nothing about pipelined input.
+# The connection is closed then, as it is after a reset; the handler runs on unless it asked to be cancelled.
+
+cdef int l_ctx_on_abort(lua_State *L) noexcept nogil:
+    """on_abort(fn): run fn in a task; on_abort(): cancel the handler."""
+    cdef Worker *w = worker_self()
+    cdef Req *r = ctx_req(L)
+    if not l_absent(L, 1):
+        luaL_checktype(L, 1, LUA_TFUNCTION)
+        lua_settop(L, 1)
+        luaL_unref(L, LUA_REGISTRYINDEX, r.on_abort)
+        r.on_abort = luaL_ref(L, LUA_REGISTRYINDEX)
+    else:
+        r.flags |= REQ_CANCEL
+    r.coro.ctx.shared = 1
+    if r.conn == NULL:                  # too late to watch
+        req_aborted(w, r)
+    elif not r.conn.flags & CONN_WATCHED:
+        r.conn.flags |= CONN_WATCHED
+        poller_modify(w, &r.conn.watch, r.conn.watch.interest | EPOLLRDHUP)
+    return 0
+
+
+cdef void req_aborted(Worker *w, Req *r) noexcept nogil:
+    """Its client has left while its handler runs."""
+    cdef Task *t
+    if r.on_abort != LUA_NOREF:
+        task_start(w, r.coro, r.on_abort)
+        luaL_unref(r.state.L, LUA_REGISTRYINDEX, r.on_abort)
+        r.on_abort = LUA_NOREF
+    if r.flags & REQ_CANCEL:
+        r.status = 499
+        coro_cancel(w, r.coro)
+
+
+cdef void task_start(Worker *w, Coro *parent, int function) noexcept nogil:
+    """Spawn a task from the engine: a function (a registry reference) without arguments, for the parent's request."""
+    cdef State *s = parent.state
+    cdef Coro *co = coro_for_task(w, s, 1)
+    cdef uint8_t before = s.enforced
+    if co == NULL:
+        log_z(w, LEVEL_ERROR, b"out of memory: a task was not run")
+        return
+    s.enforced = 0
+    task_new(co.L, co, ROLE_TASK)
+    task_inherit(parent, co)
+    task_anchor(co)
+    lua_rawgeti(co.L, LUA_REGISTRYINDEX, function)
+    s.enforced = before
+    coro_list(co)
+    coro_soon(w, co)
