@@ -301,7 +301,8 @@ cdef bint lua_suspend_request(Worker *w, Coro *co, Req *r) noexcept nogil:
         r.conn.flags &= ~<uint32_t>CONN_PAUSED
         r.proto.want_body(w, r)
         return False
-    r.conn.flags |= CONN_PAUSED
+    if not r.flags & REQ_READING:           # a task may be reading
+        r.conn.flags |= CONN_PAUSED
     if co.wait == WAIT_WRITE:
         r.waiter = co
         r.flags |= REQ_WRITING
@@ -397,6 +398,8 @@ cdef void coro_wake(Worker *w, Coro *co, int nargs) noexcept nogil:
 # LuaJIT can not raise an error in a suspended coroutine. So it is resumed with a hook that raises before the first
 # instruction. Hooks are for interpreted code; after a yield that is what goes on, but for one case: a function that was
 # called in the middle of compiled code returns to compiled code. Then all compiled code is thrown away before.
+# A function that waits and was called by pcall itself, as in pcall(kv.set, ...), can not raise inside of that: it returns
+# nil, "cancelled".
 
 cdef enum:
     SWALLOWED_MAX = 100         # times that a cancelled coroutine may catch the error and wait again
@@ -467,8 +470,14 @@ cdef void coro_throw(Worker *w, Coro *co) noexcept nogil:
     cdef int mask = lua_gethookmask(co.L)
     cdef int count = lua_gethookcount(co.L)
     cdef lua_State *L = co.state.L
+    cdef int kind = call_kind(co.waiting)
     co.throws = 0
-    if call_is_compiled(co.waiting):
+    if kind == CALL_PROTECTED:
+        lua_pushnil(co.L)
+        lua_pushlstring(co.L, b"cancelled", 9)
+        coro_wake(w, co, 2)
+        return
+    if kind != CALL_PLAIN:
         luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH)
     lua_sethook(L, throw_hook, LUA_MASKCOUNT, 1)
     coro_wake(w, co, 0)

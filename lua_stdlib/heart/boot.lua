@@ -232,7 +232,10 @@ do
     end
     load.waiting = load.waiting + 1
     waits[me] = name
-    local ok, err = pcall(wait, load.ended)
+    local ok, err = pcall(function()
+      local done = wait(load.ended)
+      return done
+    end)
     waits[me] = nil
     if not ok then
       error(err, 0)

@@ -78,7 +78,8 @@ cdef extern from "c/lua_api.h" nogil:
     int lua_next(lua_State *L, int i)
     void lua_concat(lua_State *L, int n)
     int luaJIT_setmode(lua_State *L, int i, int mode)
-    bint call_is_compiled(lua_State *L)
+    int CALL_PLAIN, CALL_CONTINUED, CALL_PROTECTED, CALL_UNKNOWN
+    int call_kind(lua_State *L)
     void lua_getfenv(lua_State *L, int i)
     int lua_setfenv(lua_State *L, int i)
     int lua_sethook(lua_State *L, lua_Hook f, int mask, int count)

@@ -117,15 +117,19 @@ static const char *lua_api_bind(const char *path) {
     return NULL;
 }
 
-/* Whether the C function in which a coroutine is suspended was called from compiled code, or may have been: LuaJIT
- * has no function that tells. Its 64-bit layout (GC64): `base` and `top` lie behind the header of a lua_State, the word
- * below `base` holds the type of the frame in its lowest three bits, and 2 is that of a continuation. Where the layout
- * is another, which the number of values on the stack gives away, the answer is yes. */
-static int call_is_compiled(lua_State *L) {
+/* How the C function in which a coroutine is suspended was called; LuaJIT has no function that tells. In its 64-bit
+ * layout (GC64) `base` and `top` lie behind the header of a lua_State, and the word below `base` holds the type of the
+ * frame in its lowest three bits: 2 for a continuation (of compiled code, or of a metamethod), 6 and 7 for pcall and
+ * xpcall. Where the layout is another, which the number of values on the stack gives away, it is not known. */
+enum CallKind { CALL_PLAIN, CALL_CONTINUED, CALL_PROTECTED, CALL_UNKNOWN };
+
+static int call_kind(lua_State *L) {
     const char *const *state = (const char *const *)L;
     const char *base = state[4], *top = state[5];
-    if (sizeof(void *) != 8 || top - base != 8 * (ptrdiff_t)lua_api.lua_gettop(L)) return 1;
-    return (((const unsigned char *)base)[-8] & 7) == 2;
+    int type;
+    if (sizeof(void *) != 8 || top - base != 8 * (ptrdiff_t)lua_api.lua_gettop(L)) return CALL_UNKNOWN;
+    type = ((const unsigned char *)base)[-8] & 7;
+    return type == 2 ? CALL_CONTINUED : type >= 6 ? CALL_PROTECTED : CALL_PLAIN;
 }
 
 #define lua_newstate lua_api.lua_newstate

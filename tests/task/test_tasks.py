@@ -157,6 +157,21 @@ def test_cancel_is_exact_in_compiled_code(lab):
     assert lab.run(code) == "0 0"
 
 
+def test_function_that_pcall_itself_has_called_says_that_it_was_cancelled(lab):
+    code = """
+      local log = {}
+      local u = task.spawn(function()
+        local ok, value, err = pcall(core.sleep, 9)
+        log[1] = tostring(ok) .. tostring(value) .. tostring(err)
+        task.sleep(0)
+      end)
+      task.sleep(0.001)
+      u:cancel()
+      u:join()
+      return log[1] .. u:status()"""
+    assert lab.run(code) == "truenilcancelledcancelled"
+
+
 def test_error_that_is_swallowed_for_ever_ends_the_task(lab):
     code = """
       local t = task.spawn(function() while true do pcall(task.sleep, 9) end end)

@@ -74,11 +74,21 @@ local function start(list)
   return tasks
 end
 
+-- Functions in Lua, so that an error that is raised at their wait is raised in them.
+local function wait_for_many(tasks, all)
+  local at = wait_many(tasks, all)
+  return at
+end
+local function wait_for_one(task, seconds)
+  local done, err = native.wait(task, seconds)
+  return done, err
+end
+
 ---wait_many, and nothing goes on that was waited for when the waiting one is cancelled.
 ---@param tasks heart.task[]
 ---@param all boolean
 local function wait_or_cancel(tasks, all)
-  local ok, at = pcall(wait_many, tasks, all)
+  local ok, at = pcall(wait_for_many, tasks, all)
   if not ok then
     cancel_all(tasks)
     error(at, 0)
@@ -134,7 +144,7 @@ end
 ---@return any ... its results, true if there are none; its error is raised; nil, "timeout"
 function M.timeout(seconds, fn, ...)
   local task = spawn(fn, ...)
-  local ok, done, err = pcall(native.wait, task, seconds)
+  local ok, done, err = pcall(wait_for_one, task, seconds)
   if ok and done then
     return some(results(task))
   end
