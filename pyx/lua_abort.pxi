@@ -22,13 +22,17 @@ cdef int l_ctx_on_abort(lua_State *L) noexcept nogil:
     return 0
 
 
+cdef void lua_forget_abort(Req *r) noexcept nogil:
+    luaL_unref(r.state.L, LUA_REGISTRYINDEX, r.on_abort)
+    r.on_abort = LUA_NOREF
+
+
 cdef void req_aborted(Worker *w, Req *r) noexcept nogil:
     """Its client has left while its handler runs."""
     cdef Task *t
     if r.on_abort != LUA_NOREF:
         task_start(w, r.coro, r.on_abort)
-        luaL_unref(r.state.L, LUA_REGISTRYINDEX, r.on_abort)
-        r.on_abort = LUA_NOREF
+        lua_forget_abort(r)
     if r.flags & REQ_CANCEL:
         r.status = 499
         coro_cancel(w, r.coro)

@@ -9,16 +9,9 @@
 # the transaction's memory at worst, never a lock. Values above KV_INLINE bytes and lists of items, where that would
 # hurt, are held by a box on Lua's stack (box_push).
 
-cdef char KV_BOX                # registry: the metatable of boxes
-
 cdef enum:
     TTL_MAX = 3155760000        # seconds: 100 years
     TOLD_INTERVAL = 1000        # ms between two log lines about failures
-
-# What keeps something from being lost when Lua runs out of memory.
-ctypedef struct KvBox:
-    KvBlob *blob
-    KvTxn *txn
 
 # The options of a write, checked.
 ctypedef struct KvOptions:
@@ -239,33 +232,6 @@ cdef inline bint push_text_integer(lua_State *L, Span value) noexcept nogil:
         n = -n
     lua_pushlstring(L, text, at + put_decimal(text + at, <uint64_t>n))
     return True
-
-
-# ---- Boxes -----------------------------------------------------------------------------------------------
-
-cdef int l_box_collect(lua_State *L) noexcept nogil:
-    box_empty(<KvBox *>lua_touserdata(L, 1))
-    return 0
-
-
-cdef void box_empty(KvBox *box) noexcept nogil:
-    cdef KvTxn *t = box.txn
-    blob_release(box.blob)
-    box.blob = NULL
-    box.txn = NULL
-    if t != NULL:
-        txn_free(t)
-
-
-cdef KvBox *box_push(lua_State *L) noexcept nogil:
-    """An empty box on the stack: what is put into it is freed with it, or by box_empty."""
-    cdef KvBox *box = <KvBox *>lua_newuserdata(L, sizeof(KvBox))
-    box.blob = NULL
-    box.txn = NULL
-    lua_pushlightuserdata(L, &KV_BOX)
-    lua_rawget(L, LUA_REGISTRYINDEX)
-    lua_setmetatable(L, -2)
-    return box
 
 
 # ---- Reading one key -------------------------------------------------------------------------------------

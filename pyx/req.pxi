@@ -79,7 +79,7 @@ cdef void req_close(Worker *w, Req *r) noexcept nogil:
     if unlikely(r.waiter != NULL):
         lua_waiter_gone(w, r)
     if unlikely(r.on_abort != LUA_NOREF):
-        luaL_unref(r.state.L, LUA_REGISTRYINDEX, r.on_abort)
+        lua_forget_abort(r)
     state_release(w, r.state)
     req_recycle(w, r)
 

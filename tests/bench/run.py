@@ -13,6 +13,7 @@ import sys
 import allocations
 import bench_disk
 import bench_kv
+import bench_tasks
 import bench_upstream
 import binary
 import case
@@ -127,6 +128,13 @@ def upstream_bounds():
     return bounds, table
 
 
+def tasks_bounds():
+    """Measure tasks and sleeping requests. Returns their Bounds and the table."""
+    table, bounds = bench_tasks.section()
+    say(table)
+    return bounds, table
+
+
 def bench(options):
     """Measure, print, write. Returns the Bounds."""
     say([report.machine()])
@@ -150,8 +158,9 @@ def bench(options):
         kept, compared = binary_bounds()
         of_stores, text = stores_bounds()
         of_upstream, calls = upstream_bounds()
-        bounds += kept + of_stores + of_upstream
-        compared += ["", *text, "", *calls]
+        of_tasks, tasks = tasks_bounds()
+        bounds += kept + of_stores + of_upstream + of_tasks
+        compared += ["", *text, "", *calls, "", *tasks]
     if bounds:
         say(report.promises(bounds))
     if options.write:

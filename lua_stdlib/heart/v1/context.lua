@@ -46,6 +46,7 @@
 ---@field html fun(s: string): string
 ---@field redirect fun(location: string, status?: integer): string
 ---@field sse fun(fn: fun(events: heart.sse)) send server-sent events
+---@field on_abort fun(fn?: fun()) runs fn in a task when the client leaves; without fn the handler is cancelled then
 ---@field stream fun(fn: fun(write: fun(part: string): boolean?, string?)) send the body part by part
 ---@field [string] any fields of your own, for the rest of the request
 
