@@ -4,10 +4,12 @@
 local json = require("heart.v1.json")
 local task = require("heart.v1.task")
 
+local QUEUE = 256 -- messages that wait for a client; one that is slower is left
 local KEEP_ALIVE = 15 -- seconds without output, after which a comment is sent: proxies close what is silent
 
 ---@class heart.sse
 ---@field last_id? string the id of the last event that the client has seen (Last-Event-ID)
+---@field private ctx heart.ctx
 ---@field private write fun(part: string): true?, string?
 ---@field private busy boolean something is being written
 ---@field private closed boolean
@@ -79,6 +81,33 @@ function Events:comment(text)
   return self:output(field("", text or "") .. "\n")
 end
 
+---Forward what is published on a channel until the client has left. Messages of a channel with a history carry their id,
+---and a client that comes back gets what it has missed.
+---@param name string may have `*` in it
+---@param options? heart.channel.options
+function Events:subscribe(name, options)
+  local queue = task.queue(QUEUE)
+  local subscription
+  options = options or {}
+  options.after = options.after or self.last_id
+  subscription = require("heart.v1.channel").listen(name, function(message)
+    if not queue:push(message, 0) then
+      self.closed = true
+      queue:close()
+    end
+  end, options)
+  self.ctx.on_abort(function()
+    self.closed = true
+    queue:close()
+  end)
+  for message in queue:each() do
+    if not self:send(message.data, message.id and { id = message.id }) then
+      break
+    end
+  end
+  subscription:stop()
+end
+
 ---@return boolean
 function Events:is_open()
   return not self.closed
@@ -102,7 +131,7 @@ return function(ctx)
   return function(fn)
     ctx.set("Content-Type", "text/event-stream").set("Cache-Control", "no-cache").set("X-Accel-Buffering", "no")
     ctx.stream(function(write)
-      local events = setmetatable({ last_id = ctx.header("last-event-id"), write = write }, Events)
+      local events = setmetatable({ ctx = ctx, last_id = ctx.header("last-event-id"), write = write }, Events)
       events.closed = false
       events:comment() -- the head leaves at once
       local keeper = task.spawn(keep_alive, events)

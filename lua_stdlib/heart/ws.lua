@@ -112,6 +112,20 @@ local function choose_protocol(ctx, ours)
   end
 end
 
+---What runs when a socket has closed: it leaves its channels, then the application hears of it.
+---@param close? fun(ws: heart.ws, code: integer, reason: string)
+local function closing(close)
+  return function(ws, code, reason)
+    local channel = package.loaded["heart.v1.channel"]
+    if channel then
+      channel.forget(ws)
+    end
+    if close then
+      close(ws, code, reason)
+    end
+  end
+end
+
 local REASONS = {
   [400] = "Bad Request: this is no WebSocket handshake",
   [426] = "Upgrade Required: this is a WebSocket",
@@ -132,7 +146,7 @@ function M.handler(options, fn)
   local deflate = options.deflate == nil or options.deflate
   local route = core.ws.route(
     functions.message,
-    functions.close,
+    closing(functions.close),
     functions.error,
     options.max_message,
     deflate,

@@ -1,0 +1,207 @@
+"""heart.v1.channel: publishing across workers to sockets, streams and functions; history, presence, patterns."""
+
+import json
+import re
+import time
+
+import pytest
+from heart_server import wait_until
+from websocket_client import Socket
+
+APP = """
+local app = require("heart.v1")
+local channel = require("heart.v1.channel")
+local kv = require("heart.v1.kv.memory")
+local worker = require("heart.v1.worker")
+channel.history("kept", 3)
+
+app.ws("/ws/:name", {
+  open = function(ws, ctx)
+    ws:subscribe(ctx.pathParam("name"), { after = ctx.query("after") ~= "" and ctx.query("after") or nil,
+      as = ctx.query("as") ~= "" and ctx.query("as") or nil })
+    ws:send("worker " .. worker.id)
+  end,
+  message = function(ws, text)
+    if text == "leave" then ws:unsubscribe("room") ws:send("left") return end
+    local name, data = text:match("^(%S+) (.*)$")
+    channel.publish(name, data)
+  end,
+})
+app.post("/publish/:name", function(ctx)
+  return tostring(channel.publish(ctx.pathParam("name"), ctx.bytes()))
+end)
+app.post("/table", function()
+  return tostring(channel.publish("room", { n = 1, list = { "a" } }))
+end)
+app.get("/past/:name", function(ctx)
+  return ctx.json(require("heart.v1.json").array(channel.past(ctx.pathParam("name"), ctx.query("after"))))
+end)
+app.get("/members", function(ctx)
+  return ctx.json({ count = channel.count("room"), members = channel.members("room") })
+end)
+app.get("/events/:name", function(ctx)
+  return ctx.sse(function(events) events:subscribe(ctx.pathParam("name")) print("events ended") end)
+end)
+app.get("/worker", function() return worker.id end)
+app.on("start", function()
+  local got = {}
+  channel.subscribe("told", function(data, message)
+    app.sleep(0.001)
+    got[#got + 1] = data
+    if data == "stop" then
+      print(("worker %d got %s on %s"):format(worker.id, table.concat(got, ","), message.channel))
+    end
+  end)
+  kv.watch("user:", channel.feed("users"))
+end)
+app.post("/user", function(ctx) kv.set("user:1", ctx.bytes()) return "set" end)
+"""
+
+
+@pytest.fixture
+def server(serve):
+    return serve(APP, workers=2)
+
+
+def sockets_of_both_workers(server, path):
+    """A WebSocket on each worker; what they say first was read."""
+    found = {}
+    for _ in range(200):
+        ws = Socket(server, path)
+        if found.setdefault(ws.message(), ws) is not ws:
+            ws.client.close()
+        if len(found) == 2:
+            return list(found.values())
+    raise AssertionError("one worker took all of 200 connections")
+
+
+def test_message_reaches_the_sockets_of_all_workers(server):
+    one, two = sockets_of_both_workers(server, "/ws/room")
+    server.post("/publish/room", "grüße".encode())
+    assert one.message() == two.message() == "grüße"
+    server.post("/table", b"")
+    assert json.loads(one.message()) == json.loads(two.message()) == {"n": 1, "list": ["a"]}
+    server.post("/publish/other", b"not for them")
+    one.text("room from a socket")
+    assert one.message() == two.message() == "from a socket"
+
+
+def test_messages_of_one_publisher_come_in_order(server):
+    one, two = sockets_of_both_workers(server, "/ws/room")
+    for i in range(300):
+        one.text(f"room {i}")
+    for ws in (one, two):
+        assert [ws.message() for _ in range(300)] == [str(i) for i in range(300)]
+
+
+def test_socket_that_has_unsubscribed_or_closed_gets_nothing(server):
+    one, two = sockets_of_both_workers(server, "/ws/room")
+    one.text("leave")
+    assert one.message() == "left"
+    server.post("/publish/room", b"x")
+    assert two.message() == "x"
+    assert one.client.quiet(0.1)
+    two.client.close()
+    assert server.post("/publish/room", b"y").text == "true"
+
+
+def test_pattern_gets_all_that_match(server):
+    with Socket(server, "/ws/room:*") as ws:
+        ws.message()
+        for name, text in (
+            ("room:1", b"one"),
+            ("rooms", b"no"),
+            ("room:", b"two"),
+            ("xroom:1", b"no"),
+            ("room:*", b"three"),
+        ):
+            server.post(f"/publish/{name}", text)
+        assert [ws.message() for _ in range(3)] == ["one", "two", "three"]
+
+
+def test_function_gets_messages_of_all_workers_one_at_a_time(server):
+    for i in range(20):
+        server.post("/publish/told", str(i).encode())
+    server.post("/publish/told", b"stop")
+    for worker in (0, 1):
+        got = server.wait_log(rf"worker {worker} got (\S+) on told")[1].split(",")
+        assert sorted(got[:-1], key=int) == [str(i) for i in range(20)]
+
+
+def test_history_is_kept_numbered_and_given_to_those_who_come_back(server):
+    for i in range(1, 6):
+        server.post("/publish/kept", f"m{i}".encode())
+    assert [(m["id"], m["data"]) for m in server.get("/past/kept").json] == [(3, "m3"), (4, "m4"), (5, "m5")]
+    assert [m["data"] for m in server.get("/past/kept?after=4").json] == ["m5"]
+    assert server.get("/past/room").json == []
+    with Socket(server, "/ws/kept?after=3") as ws:
+        assert [ws.message() for _ in range(2)] == ["m4", "m5"]
+        ws.message()
+        server.post("/publish/kept", b"live")
+        assert ws.message() == "live"
+
+
+def test_members_are_known_to_all_workers(server):
+    one, two = sockets_of_both_workers(server, "/ws/room?as=ann")
+    wait_until(lambda: server.get("/members").json["count"] >= 2, "both are members")
+    assert set(server.get("/members").json["members"]) == {"ann"}
+    one.client.close(), two.client.close()
+    wait_until(lambda: server.get("/members").json["count"] == 0, "nobody is left")
+
+
+def test_event_stream_is_resumed_by_its_last_id(server):
+    for text in (b"one", b"two", b"three"):
+        server.post("/publish/kept", text)
+    with server.connect() as client:
+        client.request(target="/events/kept", headers=[("Last-Event-ID", "1")])
+        client.head()
+        chunks = client.chunks()
+        seen = "".join(next(chunks).decode() for _ in range(3))
+        assert re.findall(r"id: (\d+)\ndata: (\w+)", seen) == [("2", "two"), ("3", "three")]
+        server.post("/publish/kept", b"live")
+        assert next(chunks).decode() == "id: 4\ndata: live\n\n"
+    server.wait_log("events ended")
+
+
+def test_watcher_of_a_store_feeds_a_channel(server):
+    with Socket(server, "/ws/users") as ws:
+        ws.message()
+        time.sleep(0.1)
+        server.post("/user", b"Ann")
+        event = json.loads(ws.message())
+        assert (event["key"], event["value"]) == ("user:1", "Ann")
+
+
+def test_many_subscribers_get_a_message(server):
+    sockets = [Socket(server, "/ws/room") for _ in range(200)]
+    for ws in sockets:
+        ws.message()
+    server.post("/publish/room", b"all")
+    assert [ws.message() for ws in sockets] == ["all"] * 200
+    for ws in sockets:
+        ws.client.close()
+
+
+@pytest.mark.parametrize(
+    "code, part",
+    [
+        ('channel.publish("", 1)', "name of 1 to 255"),
+        ("channel.publish(nil, 1)", "name of 1 to 255"),
+        ('channel.subscribe("x")', "expected a function"),
+        ('channel.history("x", 0)', "length from 1"),
+    ],
+)
+def test_wrong_use_is_told(serve, code, part):
+    app = f"""
+    local app, channel = require("heart.v1"), require("heart.v1.channel")
+    app.get("/", function() return select(2, pcall(function() return {code} end)) end)
+    """
+    assert part in serve(app).get("/").text
+
+
+def test_value_that_can_not_be_sent_is_refused(serve):
+    app = """
+    local app, channel = require("heart.v1"), require("heart.v1.channel")
+    app.get("/", function() return tostring(select(2, channel.publish("x", { print }))) end)
+    """
+    assert serve(app, workers=2).get("/").text != "nil"
