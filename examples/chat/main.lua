@@ -21,7 +21,7 @@ end
 
 -- Refused before the upgrade: a handler with a plain answer.
 app.use("/rooms", function(ctx, next)
-  local name = ctx.query("name")
+  local name = ctx.query("name") or ""
   if name == "" or #name > 32 then
     return 422, "say who you are: ?name=..."
   end

@@ -81,8 +81,8 @@ function Events:comment(text)
   return self:output(field("", text or "") .. "\n")
 end
 
----Forward what is published on a channel until the client has left. Messages of a channel with a history carry their id,
----and a client that comes back gets what it has missed.
+---Forward what is published on a channel until the client has left. Messages of a channel with a history carry their
+---id, and a client that comes back gets what it has missed.
 ---@param name string may have `*` in it
 ---@param options? heart.channel.options
 function Events:subscribe(name, options)
