@@ -1241,7 +1241,7 @@ ctypedef struct TlsAsk:
     char error[TLS_ERROR_MAX]
 
 
-# ---- Files of applications (fs.pxi, fs_remove.pxi; lua_fs.pxi, lua_fs_file.pxi) ------------------------------
+# ---- Files of applications (fs.pxi, fs_list.pxi, fs_remove.pxi; lua_fs.pxi, lua_fs_file.pxi, lua_fs_watch.pxi) -------
 
 # An open file. Its descriptor is closed when nobody holds it: so never under a thread that reads it.
 ctypedef struct FsFile:

@@ -22,6 +22,9 @@ local function run(command)
 end
 app.get("/popen", function(ctx) return run("env -0 | sort -z") end)
 app.get("/execute", function(ctx) os.execute("env -0 | sort -z > env.txt") return io.open("env.txt"):read("*a") end)
+app.get("/process", function(ctx)
+  return assert(require("heart.v1.process").run({ cmd = "sh", args = { "-c", "env -0 | sort -z" } })).stdout
+end)
 app.get("/fds", function(ctx) return run("ls -l /proc/self/fd") end)
 app.get("/getenv/:name", function(ctx) return os.getenv(ctx.pathParam("name")) or "unset" end)
 """
@@ -56,7 +59,7 @@ def test_idle_memory(frozen, libc):
 
 
 @pytest.mark.parametrize("libc", ["host", "own"])
-@pytest.mark.parametrize("way", ["/popen", "/execute"])
+@pytest.mark.parametrize("way", ["/popen", "/execute", "/process"])
 def test_children_see_the_environment_of_the_user(frozen, libc, way):
     """Also variables that the launcher or a loader would look at."""
     mine = {"HEART_LIBC": libc, "LD_LIBRARY_PATH": "/opt/mine:/opt/too", "_MY": "=x y\n"}

@@ -5,10 +5,9 @@
 ---@class heart.fs
 local M = {}
 
-local core = require("heart.core")
-local native = core.fs
+local native = require("heart.core").fs
+local portable = require("heart.portable")
 
-local PIECE = 262144 -- bytes of a string that are copied in one turn
 local READ = 65536 -- bytes read ahead
 
 ---@alias heart.fs.kind "file"|"directory"|"link"|"fifo"|"socket"|"character device"|"block device"|"unknown"
@@ -90,21 +89,6 @@ local function bits(name, mode)
     error(('%s: mode: expected permission bits such as "644"'):format(name), 3)
   end
   return value
-end
-
----A long string is copied piece by piece, so that no turn takes long.
----@param data string
----@return string|userdata?
-local function portable(data)
-  if #data <= PIECE then
-    return data
-  end
-  local bytes = native.bytes(#data)
-  for at = 1, bytes and #data or 0, PIECE do
-    native.add(bytes, data, at, PIECE)
-    core.sleep(0)
-  end
-  return bytes
 end
 
 ---@param data any a string or a number

@@ -9,10 +9,10 @@
 local M = {}
 
 local core = require("heart.core")
-local native, fs = core.process, core.fs
+local portable = require("heart.portable")
+local native = core.process
 
 local MAX_OUTPUT = 16 * 1024 * 1024 -- bytes
-local PIECE = 262144 -- bytes of a string that are copied in one turn
 
 ---@alias heart.process.stream "pipe"|"null"|"inherit"
 
@@ -171,21 +171,6 @@ local function launch(name, o, stdin, stdout, stderr)
 end
 
 -- ---- Running to the end -------------------------------------------------------------------------------------------
-
----A long string is copied piece by piece, so that no turn takes long.
----@param data string
----@return string|userdata?
-local function portable(data)
-  if #data <= PIECE then
-    return data
-  end
-  local bytes = fs.bytes(#data)
-  for at = 1, bytes and #data or 0, PIECE do
-    fs.add(bytes, data, at, PIECE)
-    core.sleep(0)
-  end
-  return bytes
-end
 
 ---Run a program, and wait until it has ended and its output is closed. nil and a reason: it could not be started;
 ---"timeout", "output too large": it was killed, and the third result is what it had written by then.
