@@ -277,25 +277,26 @@ def test_forgotten_program_is_reaped(lua):
 
 def test_start_up_and_reload(open_lua):
     """Programs may be run while the script loads; those of old code are killed."""
-    app = """
-      started = process.run({cmd = "echo", args = {"at start"}}).stdout
-      process.spawn({cmd = "sleep", args = {"4321"}})
+    long, other = f"4{os.getpid()}", f"5{os.getpid()}"  # seconds that no other run has
+    app = f"""
+      started = process.run({{cmd = "echo", args = {{"at start"}}}}).stdout
+      process.spawn({{cmd = "sleep", args = {{"{long}"}}}})
     """
     lua = open_lua("--reload-grace", 0.3, app=app)
     assert lua.run("return started") == ["at start\n"]
-    first = running("sleep\x004321")
+    first = running(f"sleep\0{long}")
     assert len(first) == 1
     with lua.server.connect() as waiting:
-        lua.send(waiting, "return process.run{cmd = 'sleep', args = {'5432'}}")
-        wait_until(lambda: running("sleep\x005432"), "it runs")
+        lua.send(waiting, f"return process.run{{cmd = 'sleep', args = {{'{other}'}}}}")
+        wait_until(lambda: running(f"sleep\0{other}"), "it runs")
         lua.server.signal(signal.SIGHUP)
-        wait_until(lambda: running("sleep\x004321") not in ([], first), "new code has started another one")
-        wait_until(lambda: not running("sleep\x005432"), "what a dropped request ran is killed")
-        wait_until(lambda: len(running("sleep\x004321")) == 1, "what old code had started is killed")
+        wait_until(lambda: running(f"sleep\0{long}") not in ([], first), "new code has started another one")
+        wait_until(lambda: not running(f"sleep\0{other}"), "what a dropped request ran is killed")
+        wait_until(lambda: len(running(f"sleep\0{long}")) == 1, "what old code had started is killed")
     wait_until(lambda: not [c for c in children(lua) if c[1] == "Z"], "no zombie is left")
     lua.server.signal(signal.SIGTERM)
     lua.server.wait()
-    wait_until(lambda: not running("sleep\x004321"), "it ends with the server")
+    wait_until(lambda: not running(f"sleep\0{long}"), "it ends with the server")
 
 
 @pytest.mark.skipif(SANITIZED, reason="the sanitizer's library would be loaded into strace")
