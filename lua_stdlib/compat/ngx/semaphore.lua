@@ -7,7 +7,7 @@ M.version = "0.1.28"
 
 ---@class ngx.semaphore
 ---@field free integer posts that nobody has waited for yet
----@field first integer position of the oldest entry in `queue`
+---@field first integer no entry of `queue` lies before
 ---@field last integer
 ---@field queue table<integer, ngx.semaphore.entry>
 ---@field waiting integer
@@ -17,8 +17,8 @@ semaphore.__index = semaphore
 ---Who waits: joined to a task that sleeps, and goes on when that is cancelled.
 ---@class ngx.semaphore.entry
 ---@field task any
+---@field at integer where it is in `queue`
 ---@field granted? boolean
----@field gone? boolean
 
 local FOR_EVER = 31536000 -- seconds: a year
 
@@ -43,7 +43,7 @@ end
 ---@param entry ngx.semaphore.entry
 local function leave(self, entry)
   if not entry.granted then
-    entry.gone = true
+    self.queue[entry.at] = nil
     self.waiting = self.waiting - 1
     entry.task:cancel()
   end
@@ -66,8 +66,8 @@ function semaphore.wait(self, seconds)
   elseif seconds == 0 then
     return nil, "timeout"
   end
-  local entry = { task = core.task.spawn(core.sleep, FOR_EVER) }
   self.last = self.last + 1
+  local entry = { task = core.task.spawn(core.sleep, FOR_EVER), at = self.last }
   self.queue[self.last] = entry
   self.waiting = self.waiting + 1
   local ok, err = pcall(core.task.wait, entry.task, seconds)
@@ -88,21 +88,18 @@ function semaphore.post(self, n)
   if not n or n < 1 then
     error("positive number required", 2)
   end
-  while n >= 1 do
+  while n >= 1 and self.waiting > 0 do
     local entry = self.queue[self.first]
-    if not entry then
-      self.free = self.free + n
-      break
-    end
     self.queue[self.first] = nil
     self.first = self.first + 1
-    if not entry.gone then
+    if entry then
       entry.granted = true
       self.waiting = self.waiting - 1
       n = n - 1
       entry.task:cancel()
     end
   end
+  self.free = self.free + n
   return true
 end
 

@@ -103,7 +103,8 @@ function M.thread.spawn(fn, ...)
   end
   local thread = spawn(fn, { state = state, n = select("#", ...), ... })
   threads[thread] = { state = state }
-  state.threads = state.threads or {}
+  -- Weak, too: `threads` would hold each thread for ever through its state.
+  state.threads = state.threads or setmetatable({}, { __mode = "k" })
   state.threads[thread] = true
   core.sleep(0) -- the new one runs first
   return thread

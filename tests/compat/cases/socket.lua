@@ -500,3 +500,39 @@ case("two read", function()
   s:send("x\n")
   return data, err
 end)
+
+local function narrow()
+  local s = tcp()
+  s:settimeout(300)
+  return s, s:connect("127.0.0.1", ECHO, { pool = "narrow", pool_size = 1, backlog = 1 })
+end
+case("backlog", function()
+  local first, ok = narrow()
+  local second, ok2
+  local thread = ngx.thread.spawn(function()
+    second, ok2 = narrow()
+  end)
+  local _, ok3, err3 = narrow()
+  ngx.sleep(0.01)
+  local waits = ok2 == nil
+  first:setkeepalive()
+  ngx.thread.wait(thread)
+  return ok, ok3, err3, waits, ok2, second:getreusedtimes(), second:close()
+end)
+case("backlog, timeout", function()
+  local first = narrow()
+  local _, ok, err = narrow()
+  return ok, err, first:close()
+end)
+case("backlog, closed by the one before", function()
+  local first = narrow()
+  local ok
+  local thread = ngx.thread.spawn(function()
+    local s
+    s, ok = narrow()
+    s:close()
+  end)
+  first:close()
+  ngx.thread.wait(thread)
+  return ok
+end)
