@@ -18,7 +18,8 @@ from .errors import nearest
 LOADED = ("loaded", "failed")
 LOG_FLUSH = 1000  # ms
 ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+): (?P<message>.+)")
-INTERNAL = "heart.core"  # what Heart's own modules are built on is in every state
+# What Heart's own modules are built on, and the parts of lua-resty-core, are in every state without a file.
+INTERNAL = ("heart.core", "resty.core.")
 BUILT_IN = """
 local names = {}
 for _, list in ipairs({ package.loaded, package.preload }) do

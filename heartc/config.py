@@ -244,7 +244,9 @@ OPTIONS = titled(
     "WebSockets",
     Option("--ws-max-message", SIZE, 16 << 20, "Message, expanded; a longer one closes with 1009.", shown="16M"),
     Option("--ws-deflate-min", number(0, 1 << 30), 128, "Bytes from which a message is compressed, if the client can."),
-    Option("--ws-max-unsent", SIZE, 1 << 20, "Published bytes that wait for a slow socket; then it is closed.", shown="1M"),
+    Option(
+        "--ws-max-unsent", SIZE, 1 << 20, "Published bytes that wait for a slow socket; then it is closed.", shown="1M"
+    ),
     Option("--ws-ping-interval", SECONDS, 30, "Time without a sign of life, until a ping is sent."),
     Option("--ws-timeout", SECONDS, 30, "Time for an answer to it."),
     Option("--ws-close-timeout", SECONDS, 5, "Time for the other side's part of closing."),

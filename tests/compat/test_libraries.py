@@ -13,7 +13,7 @@ import pytest
 from certificates import Authority
 from dnslib import QTYPE, RCODE, RR, A
 from dnslib.server import DNSServer
-from heart_server import run
+from heart_server import heart, run
 from lua_shell import Shell
 from openresty import unpack
 from redis_server import RedisServer
@@ -142,3 +142,19 @@ def test_dns(lua):
         for server in servers:
             server.stop()
             server.server.server_close()
+
+
+def test_check_knows_what_libraries_require(tmp_path):
+    code = 'require("resty.core") require "resty.core.regex" require("ngx.semaphore") require("table.nkeys")\n'
+    (tmp_path / "main.lua").write_text(code + 'require("heart.v1").get("/", function() ngx.say(ngx.md5("x")) end)')
+    result = heart("check", tmp_path / "main.lua")
+    assert result.returncode == 0, result
+    (tmp_path / "main.lua").write_text('require("resty.nothing")')
+    assert "module resty.nothing: no such module" in heart("check", tmp_path / "main.lua").stdout
+
+
+def test_parts_of_resty_core_are_there(lua):
+    assert lua.text('return require("resty.core.regex").version == require("resty.core").version and "same"') == "same"
+    assert lua.text('return require("table.nkeys")({ 1, a = 2 }) .. tostring(require("table.isempty")({}))') == "2true"
+    code = 'local t = require("table.clone")({ 1, b = 2 }) return t[1] + t.b .. tostring(require("table.isarray")(t))'
+    assert lua.text(code) == "3false"
