@@ -1,6 +1,7 @@
 -- Connections of the HTTP client: from the pool of their key, or new ones, through a proxy and with TLS where needed.
 
 local address = require("heart.address")
+local now = require("heart.core").now
 local socket = require("heart.v1.socket")
 local tls = require("heart.tls")
 
@@ -86,12 +87,13 @@ end
 function M.open(route, seconds)
   local place = route.proxy or route.target
   seconds = math.min(seconds, route.connect_timeout)
+  local deadline = now() + seconds
   local sock, err = socket.connect(place.host, place.port, { timeout = seconds })
   if not sock then
     return nil, route.proxy and "proxy: " .. err or err
   end
-  sock:deadline(seconds)
   if route.target.scheme == "https" then
+    sock:deadline(math.max(deadline - now(), 0.001))
     local whole, ok, why = pcall(secure, sock, route)
     if not whole then -- cancelled
       sock:close()
