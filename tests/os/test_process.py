@@ -144,12 +144,14 @@ def test_signal_ends_it(lua):
 
 def test_timeout_kills_it_and_its_children(lua):
     """Also those that outlive the program itself, and hold its output open."""
-    for script in ("sleep 1000 & sleep 1000; echo never", "sleep 1000 & echo started"):
+    seconds = f"6{os.getpid()}"  # that no other run has
+    for script in ("sleep N & sleep N; echo never", "sleep N & echo started"):
+        script = script.replace("N", seconds)
         begun = time.monotonic()
         result = lua.run("return process.run{cmd = 'sh', args = {'-c', v.script}, timeout = 0.3}", script=script)
         assert result[:2] == [None, "timeout"] and 0.25 < time.monotonic() - begun < 5
         assert result[2]["stdout"] in ("", "started\n")
-        wait_until(lambda: not running("sleep\x001000"), "its children are killed")
+        wait_until(lambda: not running(f"sleep\0{seconds}"), "its children are killed")
 
 
 def running(words):
