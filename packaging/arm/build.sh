@@ -66,32 +66,40 @@ emulation_stop() {
 
 # ---- The root --------------------------------------------------------------------------------------------
 
-# A change of this line makes the root anew.
+# What the root was made of. More packages are put into the one that is there; another Debian is another root.
 root_stamp() { echo "$SUITE $PACKAGES"; }
 
 root_make() {
-  if [ "$(cat "$root/heart-stamp" 2>/dev/null)" = "$(root_stamp)" ]; then
-    return
-  fi
+  local made
+  made=$(cat "$root/heart-stamp" 2>/dev/null) || true
+  [ "$made" != "$(root_stamp)" ] || return 0
+  [ "${made%% *}" = "$SUITE" ] || root_bootstrap
+  say "installing packages into $root"
+  root_update >>"$root.log" 2>&1 || fail "updating the root failed: see $root.log"
+  root_stamp >"$root/heart-stamp"
+}
+
+root_bootstrap() {
   say "making $root: about 10 minutes under qemu"
   command -v debootstrap >/dev/null || fail "debootstrap is missing: apt-get install debootstrap"
   rm -rf "$root.new" "$root"
   mkdir -p "$root.new"
-  debootstrap --arch=arm64 --variant=minbase --include="$PACKAGES" "$SUITE" "$root.new" "$MIRROR" \
-    >"$root.log" 2>&1 || fail "debootstrap failed: $(tail -n 1 "$root.log") (all of it: $root.log)"
-  root_update "$root.new" >>"$root.log" 2>&1 || fail "updating the root failed: see $root.log"
-  root_stamp >"$root.new/heart-stamp"
+  debootstrap --arch=arm64 --variant=minbase "$SUITE" "$root.new" "$MIRROR" >"$root.log" 2>&1 \
+    || fail "debootstrap failed: $(tail -n 1 "$root.log") (all of it: $root.log)"
+  echo "$SUITE" >"$root.new/heart-stamp"
   mv "$root.new" "$root"
 }
 
 # Python and the C library go into the file: they come with Debian's security updates.
 root_update() {
-  cat >"$1/etc/apt/sources.list" <<EOF
+  cat >"$root/etc/apt/sources.list" <<LIST
 deb $MIRROR $SUITE main
 deb $MIRROR $SUITE-updates main
 deb ${MIRROR%/debian}/debian-security $SUITE-security main
-EOF
-  within "$1" sh -c 'apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y upgrade && apt-get clean'
+LIST
+  within "$root" env DEBIAN_FRONTEND=noninteractive sh -c '
+    apt-get -qq update && apt-get -qq -y upgrade && apt-get -qq -y --no-install-recommends install "$@" && apt-get clean
+  ' sh ${PACKAGES//,/ }
 }
 
 # Run a command in a root. Mounts are those of this script alone (see the end): they are gone when it ends.
