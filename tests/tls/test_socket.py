@@ -1,10 +1,14 @@
 """Encrypted connections of coroutines, in the real server, with servers that are not ours."""
 
+import array
+import fcntl
 import socket
 import ssl
+import termios
 import time
 
 import pytest
+from heart_server import wait_until
 from lua_shell import LuaFailed, Shell
 from tls_servers import Peer, echo, nginx, s_server, server_context
 
@@ -257,6 +261,18 @@ def lines_until(process, text):
     raise AssertionError(f"s_server did not say {text}")
 
 
+def tell(process, line):
+    """Give s_server a line, and wait until it has been read: a command must be alone in what is read at once."""
+    process.stdin.write(line + b"\n")
+    unread = array.array("i", [1])
+
+    def is_read():
+        fcntl.ioctl(process.stdin, termios.FIONREAD, unread)
+        return unread[0] == 0
+
+    wait_until(is_read, "s_server reads")
+
+
 def talk(shell, process, command):
     """A connection on which the server is given `command` between two lines of text; what then arrives."""
     task_name = f"talk{process.port}"
@@ -274,11 +290,8 @@ def talk(shell, process, command):
       end)
       return "" """
     shell.run(code)
-    process.stdin.write(b"one\n")
-    time.sleep(0.1)
-    process.stdin.write(command + b"\n")
-    time.sleep(0.1)
-    process.stdin.write(b"two\n")
+    for line in (b"one", command, b"two"):
+        tell(process, line)
     return shell.text(f"return package.loaded.{task_name}:join(10)")
 
 
