@@ -1,6 +1,7 @@
 """Responses made through the facade `ngx`, and requests read through it."""
 
 import re
+import time
 
 import pytest
 from heart_server import Server, wait_until
@@ -87,6 +88,10 @@ function routes.missing()
   ngx.say((select(2, pcall(ngx.exec, "/x"))))
   ngx.say((select(2, pcall(ngx.location.capture, "/x"))))
   ngx.say(select(2, ngx.req.socket(true)))
+end
+function routes.abort()
+  ngx.on_abort(function() seen.aborted = ngx.var.uri end)
+  ngx.sleep(1)
 end
 
 for name, fn in pairs(routes) do
@@ -278,6 +283,14 @@ def test_what_is_missing_says_so(fetch):
 
 def test_status_that_ends_no_response_is_refused(server, fetch):
     assert fetch("/wide").status == 200
+
+
+def test_abort_is_told(server):
+    client = server.connect()
+    client.request(target="/abort")
+    time.sleep(0.1)  # the handler runs
+    client.reset()
+    wait_until(lambda: seen(server).get("aborted") == "/abort", "on_abort was called")
 
 
 def test_log_has_the_place_and_the_level(serve):

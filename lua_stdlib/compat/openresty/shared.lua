@@ -40,6 +40,19 @@ local function store_of(self)
   return self.store
 end
 
+---@param self any
+---@param key any
+---@return heart.shared store
+---@return string? key
+---@return string? err
+local function place_of(self, key)
+  if getmetatable(self) ~= dict then
+    error('bad "zone" argument', 3)
+  end
+  local name, err = check_key(key)
+  return self.store, name, err
+end
+
 ---@param value any
 ---@return boolean
 local function is_value(value)
@@ -89,8 +102,7 @@ end
 ---@return string|number|boolean|nil value
 ---@return integer|string|nil flags or an error
 function dict:get(key)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   end
@@ -108,8 +120,7 @@ end
 ---@return integer|string|nil flags or an error
 ---@return boolean? stale
 function dict:get_stale(key)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   end
@@ -126,8 +137,7 @@ end
 ---@return number? seconds left; 0: it does not expire
 ---@return string? err
 function dict:ttl(key)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   end
@@ -152,8 +162,7 @@ end
 ---@return string? err
 ---@return boolean? forcible always false: what had to leave is not told
 local function write(self, how, key, value, seconds, flags)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   elseif not is_value(value) then
@@ -283,8 +292,7 @@ end
 ---@return string? err
 ---@return boolean? forcible
 function dict:delete(key)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   end
@@ -297,8 +305,7 @@ end
 ---@return true?
 ---@return string? err
 function dict:expire(key, seconds)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   end
@@ -354,8 +361,7 @@ end
 ---@return string? err
 ---@return boolean? forcible
 function dict:incr(key, by, init, init_ttl)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   end
@@ -392,8 +398,7 @@ end
 ---@return integer? length
 ---@return string? err
 local function push(self, key, value, place)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   elseif type(value) ~= "string" and type(value) ~= "number" then
@@ -419,8 +424,7 @@ end
 ---@return string|number|nil value
 ---@return string? err
 local function pop(self, key, last)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   end
@@ -472,8 +476,7 @@ end
 ---@return integer? length
 ---@return string? err
 function dict:llen(key)
-  local store = store_of(self)
-  local name, err = check_key(key)
+  local store, name, err = place_of(self, key)
   if not name then
     return nil, err
   end
