@@ -5,7 +5,7 @@ exclude_files = { "build", ".venv" }
 globals = { "ngx" }
 
 -- It fits the standard library to the engine's scheduler, and guards the loading of C modules.
-files["lua_stdlib/heart/boot.lua"] = { globals = { "coroutine", "loadfile", "dofile", "package" } }
+files["lua_stdlib/heart/boot.lua"] = { globals = { "coroutine", "loadfile", "dofile", "package", "require" } }
 -- It reads the files of a bundled application.
 files["lua_stdlib/heart/bundle.lua"] = { globals = { "io", "loadfile", "package" } }
 -- They run after prelude.lua, and with the port of a server.

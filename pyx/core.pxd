@@ -378,7 +378,7 @@ ctypedef struct Post:
     Post *next
     void (*on_post)(Worker *w, Post *p) noexcept nogil
 
-# What a coroutine waits for with WAIT_POST: a post from elsewhere, or something on its own worker. It holds the coroutine
+# What a coroutine waits for with WAIT_POST: a post from elsewhere, or something on its worker. It holds the coroutine
 # and the coroutine holds it; whichever ends first clears the other's pointer. All functions run on that worker. Once
 # begun it ends by exactly one of
 #   worker_post     from another thread, unless `cancel` has said True

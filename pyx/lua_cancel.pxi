@@ -2,8 +2,8 @@
 # LuaJIT can not raise an error in a suspended coroutine. So it is resumed with a hook that raises before the first
 # instruction. Hooks are for interpreted code; after a yield that is what goes on, but for one case: a function that was
 # called in the middle of compiled code returns to compiled code. Then all compiled code is thrown away before.
-# A function that waits and was called by pcall itself, as in pcall(kv.set, ...), can not raise inside of that: it returns
-# nil, "cancelled".
+# A function that waits and was called by pcall itself, as in pcall(kv.set, ...), can not raise inside of that: it
+# returns nil, "cancelled".
 
 cdef enum:
     SWALLOWED_MAX = 100         # times that a cancelled coroutine may catch the error and wait again

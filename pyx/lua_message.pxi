@@ -60,9 +60,18 @@ cdef void mail_tell(Worker *w, State *s) noexcept nogil:
         op_ready(w, &x.op)
 
 
+cdef void mail_serve(Worker *w, State *s) noexcept nogil:
+    """This state takes the messages from now on."""
+    if s.listens:
+        mail_tell(w, s)
+    else:
+        mail_forget(w)
+
+
 cdef void mail_forget(Worker *w) noexcept nogil:
-    """The worker ends."""
+    """Nobody wants what has come."""
     cdef Message *m
+    w.mail.last = NULL
     while w.mail.first != NULL:
         m = w.mail.first
         w.mail.first = m.next

@@ -1,4 +1,4 @@
-# What tasks wait for beside each other: semaphores, of which mutexes are a kind, the time, and the beginning of service.
+# What tasks wait for beside each other: semaphores, of which mutexes are a kind, time, and the beginning of service.
 # heart/v1/task.lua builds queues, events and timers on them.
 # First come, first served: who comes while others wait is the last of them, and `post` hands over to the first at once.
 # A permit that was handed to a coroutine which is cancelled before it goes on is handed to the next one.
@@ -285,6 +285,7 @@ cdef void state_serves(Worker *w, State *s) noexcept nogil:
         x = s.starters
         rest_end(x)
         op_ready(w, &x.op)
+    mail_serve(w, s)
     if s.on_start != LUA_NOREF:
         lua_spawn(w, s, s.on_start, ROLE_TASK)
 

@@ -39,8 +39,8 @@ cdef void coro_unqueue(Worker *w, Coro *co) noexcept nogil:
 
 
 cdef void coros_settle(Worker *w) noexcept nogil:
-    """Resume what waited for this turn, and what becomes ready meanwhile, as far as there is time: a task may be spawned,
-    run and joined in one turn. A bare yield waits for the next one."""
+    """Resume what waited for this turn, and what becomes ready meanwhile, as far as there is time: a task may be
+    spawned, run and joined in one turn. A bare yield waits for the next one."""
     cdef Coro *co
     cdef uint32_t n = 0
     while w.turn.first != NULL:

@@ -101,7 +101,7 @@ def test_cancelled_load_is_a_failed_one(server):
         "package.preload[5] = function(n) return type(n) .. n end return tostring(pcall(require, 5))",
         "package.preload.p = function(n) return n .. '!' end return require('p') .. require('p')",
         "package.loaded.q = 1 return require('q')",
-        "local l = package.loaders package.loaders = nil local e = select(2, pcall(require, 'x')) package.loaders = l return e",
+        "local l, _, e = package.loaders package.loaders = nil _, e = pcall(require, 'x') package.loaders = l return e",
         "package.preload.m = function(...) module(..., package.seeall) y = 7 end return require('m').y .. m.y",
     ],
 )

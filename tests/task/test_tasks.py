@@ -26,7 +26,10 @@ def nothing_is_left(lab):
         ("local t = task.spawn(function() return 7 end) t:join() return t:join()", "7"),
         ("local e = {} local t = task.spawn(error, e) local _, f = pcall(t.join, t) return e == f", "true"),
         ("local t = task.spawn(error, 'x') pcall(t.join, t) return t:status()", "failed"),
-        ("local t = task.spawn(task.sleep, 9) t:cancel() return select(2, t:join()) .. t:status()", "cancelledcancelled"),
+        (
+            "local t = task.spawn(task.sleep, 9) t:cancel() return select(2, t:join()) .. t:status()",
+            "cancelledcancelled",
+        ),
         ("local t = task.spawn(task.sleep, 9) task.sleep(0) t:cancel() t:join() return t:cancel()", "false"),
         ("return table.concat({task.gather(function() return 1 end, function() return 2 end)}, ' ')", "1 2"),
         ("return table.concat(task.gather({function() return 1 end, function() return 2 end}), ' ')", "1 2"),

@@ -16,7 +16,7 @@ local native = core.task
 local spawn, wait_many, results, status = native.spawn, native.wait_many, native.results, native.methods.status
 
 ---@class heart.task
----@field join fun(self: heart.task, seconds?: number): ... what its function returns; its error is raised; nil and "timeout" or "cancelled"
+---@field join fun(self: heart.task, seconds?: number): ... see M.join
 ---@field cancel fun(self: heart.task): boolean whether it was running: its wait raises "cancelled", and every later one
 ---@field status fun(self: heart.task): "running"|"done"|"failed"|"cancelled"
 
