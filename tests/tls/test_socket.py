@@ -290,8 +290,9 @@ def talk(shell, process, command):
       end)
       return "" """
     shell.run(code)
-    for line in (b"one", command, b"two"):
-        tell(process, line)
+    tell(process, b"one")
+    tell(process, command)
+    process.stdin.write(b"two\n")  # which it does not read where the command has ended the connection
     return shell.text(f"return package.loaded.{task_name}:join(10)")
 
 
