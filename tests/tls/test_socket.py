@@ -377,3 +377,26 @@ def test_connect_refuses_unknown_options(shell, echoing):
     code = f'require("heart.v1.socket").connect("127.0.0.1", {echoing.port}, {{ tls = {{ verfiy = true }} }})'
     with pytest.raises(LuaFailed, match="tls: unknown option verfiy"):
         shell.run(code)
+
+
+def test_connect_encrypts_and_checks_whom_it_has_reached(shell, echoing, certificates):
+    code = f"""
+      collectgarbage() collectgarbage()
+      local socket, before = require("heart.v1.socket"), core.socket.count()
+      local function say(tls)
+        local sock, err = socket.connect("127.0.0.1", {echoing.port}, {{ tls = tls, timeout = 5, pool = "none" }})
+        if not sock then return err end
+        sock:send("x\\n")
+        local line, version = sock:receive("*l"), sock:session().version
+        sock:close()
+        return line .. " " .. version
+      end
+      return table.concat({{
+        say(true),
+        say({{ server_name = "heart.test", ca_file = "{certificates.root.path}" }}),
+        say({{ server_name = "other.test" }}),
+        say({{ server_name = "other.test", verify = false }}),
+        tostring((pcall(say, {{ servername = "heart.test" }}))),
+        tostring(core.socket.count() - before),
+      }}, "|")"""
+    assert shell.text(code) == ("x TLSv1.3|x TLSv1.3|certificate verify failed: hostname mismatch|x TLSv1.3|false|0")

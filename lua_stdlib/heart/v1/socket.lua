@@ -172,21 +172,15 @@ local function connect_any(list, attempt)
 end
 
 ---@param sock heart.socket
----@param host string
----@param port? integer
----@param options boolean|table
+---@param context userdata
+---@param peer table whom it should reach
 ---@param left number seconds
 ---@return heart.socket?, string?
-local function encrypt(sock, host, port, options, left)
-  local context, err = tls.context(type(options) == "table" and options or nil)
-  if context then
-    local name = type(options) == "table" and options.server_name or host
-    sock:settimeouts(math.max(left, 0.001), nil, nil)
-    local ok
-    ok, err = sock:tls(context, { server_name = name, port = port })
-    if ok then
-      return sock
-    end
+local function encrypt(sock, context, peer, left)
+  sock:settimeouts(math.max(left, 0.001), nil, nil)
+  local ok, err = sock:tls(context, peer)
+  if ok then
+    return sock
   end
   sock:close()
   return nil, err
@@ -221,6 +215,29 @@ local function reach(host, port, options, deadline)
   return connect_any(list, attempt)
 end
 
+---A new connection, encrypted if that is wanted.
+---@param host string
+---@param port? integer
+---@param options heart.socket.connect_options
+---@return heart.socket?, string?
+local function open_connection(host, port, options)
+  local deadline = core.now() + (options.timeout or CONNECT_TIMEOUT)
+  local context, err
+  if options.tls then
+    context, err = tls.context(type(options.tls) == "table" and options.tls or nil)
+    if not context then
+      return nil, err
+    end
+  end
+  local sock
+  sock, err = reach(host, port, options, deadline)
+  if not sock or not context then
+    return sock, err
+  end
+  local name = type(options.tls) == "table" and options.tls.server_name or host
+  return encrypt(sock, context, { server_name = name, port = port }, deadline - core.now())
+end
+
 ---Connect to a name, an address or "unix:/path".
 ---@param host string
 ---@param port? integer
@@ -232,13 +249,9 @@ function M.connect(host, port, options)
   end
   options = options or {}
   local sock = options.pool and native.take(options.pool)
-  local err
   if not sock then
-    local deadline = core.now() + (options.timeout or CONNECT_TIMEOUT)
-    sock, err = reach(host, port, options, deadline)
-    if sock and options.tls then
-      sock, err = encrypt(sock, host, port, options.tls, deadline - core.now())
-    end
+    local err
+    sock, err = open_connection(host, port, options)
     if not sock then
       return nil, err
     end
