@@ -9,7 +9,7 @@ from contextlib import closing
 from threading import Timer
 
 import pytest
-from heart_server import free_port, wait_until
+from heart_server import free_port, heart, wait_until
 
 ECHO = """
 local app = require("heart.v1")
@@ -75,6 +75,20 @@ def test_unix_listener_replaces_a_stale_path(serve, tmp_path):
         client.connect(path)
         client.sendall(b"hi\n")
         assert client.makefile("rb").readline() == b"HI unix\n"
+
+
+def test_script_is_checked_without_listening(tmp_path):
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        code = f"""
+          local socket = require("heart.v1.socket")
+          local listener = assert(socket.listen("127.0.0.1:{taken.getsockname()[1]}", print))
+          assert(select(2, listener:accept()) == "closed")
+          require("heart.v1").get("/", print)
+        """
+        script = tmp_path / "main.lua"
+        script.write_text(code)
+        run = heart("check", script)
+    assert run.returncode == 0, run.stderr
 
 
 def test_address_in_use(serve):

@@ -401,13 +401,23 @@ local function serve(listener, handler, most)
   end
 end
 
+---What this worker gets where another one listens, and a script that is only checked.
+---@return heart.listener?, string?
+local function closed_listener()
+  local listener, err = native.udp({})
+  if listener then
+    listener:close()
+  end
+  return listener, err
+end
+
 ---Serve connections: `handler` runs in a task of its own for each, which closes it. Every worker listens, but on a Unix
 ---socket, which is the first worker's. After a reload the new code accepts, and the old goes on with what it has.
 ---@param where string|integer "127.0.0.1:70", "[::1]:70", ":70", 70 or "unix:/path"
 ---@param handler fun(sock: heart.socket)
 ---@param options? heart.socket.listen_options
 ---@return heart.listener? listener
----@return string? reason if there is none: another worker has the Unix socket, or the script is only checked
+---@return string? reason
 function M.listen(where, handler, options)
   if type(handler) ~= "function" then
     error("listen: expected a function", 2)
@@ -418,7 +428,7 @@ function M.listen(where, handler, options)
     error('listen: expected "host:port", a port or "unix:/path"', 2)
   end
   if core.checking or (wanted.path and core.worker ~= 0) then
-    return nil
+    return closed_listener()
   end
   local listener, err = open(wanted)
   if not listener then
