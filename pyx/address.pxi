@@ -14,7 +14,7 @@ cdef int address_ip(Address *a, Span text, uint16_t port) noexcept nogil:
     cdef sockaddr_in *four = <sockaddr_in *>&a.at
     cdef sockaddr_in6 *six = <sockaddr_in6 *>&a.at
     cdef char *zone
-    if text.n >= sizeof(copy):
+    if text.n == 0 or text.n >= sizeof(copy):
         return ERR_MISSING
     memcpy(copy, text.p, text.n)
     copy[text.n] = 0

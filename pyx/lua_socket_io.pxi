@@ -406,7 +406,7 @@ cdef void push_input(lua_State *L, Sock *s) noexcept nogil:
 
 cdef size_t text_without(char *p, size_t n, char c) noexcept nogil:
     """Take all `c` out of p[0:n]; returns the new length."""
-    cdef char *at = <char *>memchr(p, c, n)
+    cdef char *at = <char *>memchr(p, c, n) if n else NULL
     cdef char *q = at
     if at == NULL:
         return n

@@ -478,11 +478,11 @@ cdef bint sock_find(Sock *s) noexcept nogil:
         s.found = s.skip = s.want
         return n >= s.want
     elif s.read == READ_LINE:
-        return sock_find_line(s)
+        return n != 0 and sock_find_line(s)
     elif s.read == READ_UNTIL:
         return sock_find_delimiter(s)
     elif s.read == READ_HEAD:
-        return n and sock_find_head(s)
+        return n != 0 and sock_find_head(s)
     elif s.read == READ_CHUNK:
         return sock_find_chunk(s)
     elif s.read == READ_DATAGRAM:
