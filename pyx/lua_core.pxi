@@ -58,6 +58,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     lua_setfield(L, -2, b"json")
     lua_ws_open(L, s)
     lua_setfield(L, -2, b"ws")
+    l_cjson_open(L, s.worker.json)
+    lua_setfield(L, -2, b"cjson")
     lua_log_open(L)
     lua_setfield(L, -2, b"log")
     lua_socket_open(L, s)

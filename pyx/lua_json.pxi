@@ -22,8 +22,12 @@ cdef enum JsonLimit:
     JSON_STEP = 8                   # levels for which more are reserved at a time
     JSON_STEP_FIRST = 4             # the level at which that begins
 
-cdef enum JsonFlag:
-    JSON_NULL = 1                   # decode: null becomes json.null instead of nil
+cdef enum JsonFlag:                 # of decode
+    JSON_NULL = 1                   # null becomes json.null instead of nil
+    JSON_LOOSE = 2                  # what lua-cjson accepts: any byte but NUL in strings, numbers as strtod has them.
+    #                                 Empty objects are not marked. The text must end with a NUL behind it
+    JSON_LOOSE_NUMBERS = 4          # ... also leading zeros, hexadecimal, "inf" and "nan"
+    JSON_MARK_ARRAYS = 8            # arrays get the metatable JSON_ARRAY_MT
 
 # What a metatable's field `__jsontype` says.
 cdef enum JsonMark:
@@ -286,3 +290,4 @@ cdef void l_json_open(lua_State *L, JsonScratch *scratch) noexcept nogil:
 
 include "lua_json_encode.pxi"
 include "lua_json_decode.pxi"
+include "lua_cjson.pxi"

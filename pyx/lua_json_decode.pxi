@@ -1,4 +1,5 @@
-# JSON decoder: text to the value on the Lua stack. Strict RFC 8259: nothing beyond the grammar is accepted.
+# JSON decoder: text to the value on the Lua stack. Strict RFC 8259: nothing beyond the grammar is accepted, unless
+# lua-cjson's leniency is asked for; that is looked at only where a strict text would be refused.
 #
 # Open containers lie on the Lua stack, an object below the key whose value is being read. Containers of one depth
 # tend to be alike, so each is created with the size of the one before it at its depth.
@@ -6,12 +7,16 @@
 
 from libc.string cimport memchr
 
+cdef extern from "strings.h" nogil:
+    int strncasecmp(const char *a, const char *b, size_t n)
+
 cdef enum:
     UNESCAPE_SIZE = 1024            # longer strings with escapes are unescaped into a userdata
     HINT_MAX = 512                  # elements to make room for before they are seen
     HINT_OBJECT = 4                 # members expected of the first object at a depth
 
 cdef const char *JSON_EMPTY = b"heart.json.object?"
+cdef const char *JSON_ARRAY_MT = b"heart.cjson.array"
 
 ctypedef struct JsonNest:
     int32_t count                   # elements or members so far
@@ -124,6 +129,11 @@ cdef inline const uint8_t *escape_read(const uint8_t *p, const uint8_t *end, cha
     return p + 2
 
 
+cdef inline bint byte_loose(JsonReader *r, const uint8_t *p) noexcept nogil:
+    """Whether the byte at `p`, which no JSON string may hold, is taken all the same."""
+    return r.flags & JSON_LOOSE and p[0] != 0
+
+
 cdef const uint8_t *quote_find(const uint8_t *p, const uint8_t *end) noexcept nogil:
     """The quote that ends the string whose first backslash is at `p`; NULL if there is none."""
     cdef const uint8_t *quote
@@ -165,14 +175,19 @@ cdef int string_unescape(JsonReader *r, const uint8_t *start, const uint8_t *p) 
         elif p[0] >= 0x80:
             next = utf8_skip(p, end)
             if unlikely(next == p):
-                return reader_refuse(r, p, b"invalid UTF-8")
+                if not byte_loose(r, p):
+                    return reader_refuse(r, p, b"invalid UTF-8")
+                next = p + 1
             memcpy(to, p, <size_t>(next - p))
             to += next - p
             p = next
         else:
             n = plain_copy(to, p, end)
             if unlikely(n == 0):
-                return reader_refuse(r, p, b"control character in a string")
+                if not byte_loose(r, p):
+                    return reader_refuse(r, p, b"control character in a string")
+                to[0] = <char>p[0]
+                n = 1
             to += n
             p += n
     lua_pushlstring(r.L, text, <size_t>(to - text))
@@ -195,15 +210,19 @@ cdef inline int string_read(JsonReader *r) noexcept nogil:
             lua_pushlstring(r.L, <const char *>start, <size_t>(p - start))
             r.p = p + 1
             return OK
+        if p[0] == c'\\':
+            return string_unescape(r, start, p)
         if p[0] < 0x80:
-            break
+            if not byte_loose(r, p):
+                return reader_refuse(r, p, b"control character in a string")
+            p += 1
+            continue
         next = utf8_skip(p, r.end)
         if unlikely(next == p):
-            return reader_refuse(r, p, b"invalid UTF-8")
+            if not byte_loose(r, p):
+                return reader_refuse(r, p, b"invalid UTF-8")
+            next = p + 1
         p = next
-    if p[0] == c'\\':
-        return string_unescape(r, start, p)
-    return reader_refuse(r, p, b"control character in a string")
 
 
 # ---- Values ----------------------------------------------------------------------------------------------
@@ -216,13 +235,39 @@ cdef inline bint literal_read(JsonReader *r, const char *word, size_t n) noexcep
     return True
 
 
+cdef bint number_odd(const uint8_t *p) noexcept nogil:
+    """Whether what begins here is a number for strtod, but none for JSON by its first characters."""
+    if p[0] == c'+':
+        return True
+    p += p[0] == c'-'
+    if p[0] == c'0':
+        return is_digit(p[1]) or p[1] | 32 == c'x'
+    return strncasecmp(<const char *>p, b"inf", 3) == 0 or strncasecmp(<const char *>p, b"nan", 3) == 0
+
+
+cdef int number_push_loose(JsonReader *r, const uint8_t *at, const char *why) noexcept nogil:
+    """Push the number at the reader's position as lua-cjson understands it, or refuse it with `at` and `why`."""
+    cdef char *end = NULL
+    cdef double v
+    if not r.flags & JSON_LOOSE or (number_odd(r.p) and not r.flags & JSON_LOOSE_NUMBERS):
+        return reader_refuse(r, at, why)
+    v = strtod(<const char *>r.p, &end)
+    if end == <char *>r.p:
+        return reader_refuse(r, at, why)
+    r.p = <const uint8_t *>end
+    lua_pushnumber(r.L, v)
+    return OK
+
+
 cdef inline int number_push(JsonReader *r) noexcept nogil:
     cdef const uint8_t *p = r.p
     cdef double v = 0
     if unlikely(number_read(&p, r.end, &v) != OK):
-        return reader_refuse(r, p, b"bad number")
+        return number_push_loose(r, p, b"bad number")
     if unlikely(not number_finite(v)):
-        return reader_refuse(r, r.p, b"number out of range")
+        return number_push_loose(r, r.p, b"number out of range")
+    if unlikely(r.flags & JSON_LOOSE_NUMBERS and number_odd(r.p)):
+        return number_push_loose(r, r.p, b"bad number")
     r.p = p
     lua_pushnumber(r.L, v)
     return OK
@@ -247,6 +292,8 @@ cdef inline int scalar_read(JsonReader *r, uint8_t c, bint *nil) noexcept nogil:
             nil[0] = True
             lua_pushnil(r.L)
         return OK
+    if r.flags & JSON_LOOSE_NUMBERS and number_odd(r.p):
+        return number_push_loose(r, r.p, b"expected a value")
     return reader_refuse(r, r.p, b"expected a value")
 
 
@@ -264,12 +311,22 @@ cdef inline int key_read(JsonReader *r) noexcept nogil:
     return OK
 
 
+cdef inline void array_push(JsonReader *r, int size) noexcept nogil:
+    lua_createtable(r.L, size, 0)
+    if unlikely(r.flags & JSON_MARK_ARRAYS):
+        lua_getfield(r.L, LUA_REGISTRYINDEX, JSON_ARRAY_MT)
+        lua_setmetatable(r.L, -2)
+
+
 cdef int empty_push(JsonReader *r, bint object) noexcept nogil:
     """An empty array is a plain table; an empty object is marked, so that it is written as one again."""
-    lua_createtable(r.L, 0, 0)
-    if object:
-        lua_getfield(r.L, LUA_REGISTRYINDEX, JSON_EMPTY)
-        lua_setmetatable(r.L, -2)
+    if not object:
+        array_push(r, 0)
+    else:
+        lua_createtable(r.L, 0, 0)
+        if not r.flags & JSON_LOOSE:
+            lua_getfield(r.L, LUA_REGISTRYINDEX, JSON_EMPTY)
+            lua_setmetatable(r.L, -2)
     r.p += 1
     return OK
 
@@ -295,7 +352,7 @@ cdef int nest_open(JsonReader *r, bint object, bint *whole) noexcept nogil:
     if object:
         lua_createtable(r.L, 0, nest.object_hint)
         return key_read(r)
-    lua_createtable(r.L, nest.array_hint, 0)
+    array_push(r, nest.array_hint)
     return OK
 
 
@@ -374,7 +431,7 @@ cdef int json_decode_with(lua_State *L, const char *p, size_t n, const JsonOptio
     code = reader_run(&r)
     if likely(code == OK):
         r.p = space_skip(r.p, r.end)
-        if likely(r.p == r.end):
+        if likely(r.p == r.end) or (r.flags & JSON_LOOSE and r.p[0] == 0):  # a NUL ends the text there
             return OK
         code = reader_refuse(&r, r.p, b"text behind the value")
     lua_settop(L, top)
@@ -394,5 +451,6 @@ cdef void position_push(JsonReader *r, const uint8_t *start) noexcept nogil:
             line = p + 1
             lines += 1
         p += 1
-    lua_pushfstring(r.L, b"json.decode: %s at byte %d (line %d, column %d)", r.why,
+    lua_pushfstring(r.L, b"%s: %s at byte %d (line %d, column %d)",
+                    <const char *>b"cjson.decode" if r.flags & JSON_LOOSE else <const char *>b"json.decode", r.why,
                     <int>(r.p - start + 1), lines, <int>(r.p - line + 1))

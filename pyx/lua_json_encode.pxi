@@ -12,6 +12,7 @@ cdef enum JsonRefusal:
     REFUSE_TEXT
     REFUSE_CYCLE
     REFUSE_DEPTH
+    REFUSE_EXCESSIVE
     REFUSE_KEY                      # ... and of the innermost open table
     REFUSE_KEY_TEXT
     REFUSE_MIXED
@@ -36,6 +37,7 @@ ctypedef struct JsonLevel:
 
 ctypedef struct JsonWriter:
     lua_State *L
+    const char *name                # of the function, for messages
     Buf *out
     const JsonOptions *options
     JsonLevel *levels
@@ -385,6 +387,7 @@ cdef int json_encode_with(lua_State *L, int index, Buf *out, const JsonOptions *
     cdef size_t start = out.n
     cdef int code, kind
     w.L = L
+    w.name = b"json.encode"
     w.out = out
     w.options = options
     w.levels = levels
@@ -486,6 +489,8 @@ cdef const char *refusal_push(JsonWriter *w, int code) noexcept nogil:
         return lua_pushfstring(L, b"cycle: the table contains itself")
     if code == REFUSE_DEPTH:
         return lua_pushfstring(L, b"nested deeper than %d levels", w.options.depth)
+    if code == REFUSE_EXCESSIVE:
+        return lua_pushfstring(L, b"excessively sparse array")
     if code == REFUSE_KEY:
         return lua_pushfstring(L, b"a key is neither a string nor a number")
     if code == REFUSE_KEY_TEXT:
@@ -509,8 +514,8 @@ cdef void writer_refuse(JsonWriter *w, int code) noexcept nogil:
     path[n] = 0
     what = refusal_push(w, code)
     if n:
-        lua_pushfstring(w.L, b"json.encode: %s at %s", what, <const char *>path)
+        lua_pushfstring(w.L, b"%s: %s at %s", w.name, what, <const char *>path)
     else:
-        lua_pushfstring(w.L, b"json.encode: %s", what)
+        lua_pushfstring(w.L, b"%s: %s", w.name, what)
     lua_replace(w.L, w.base)
     lua_settop(w.L, w.base)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from heart_server import Server, heart, missing, need, run
 
-MODULES = {"lpeg": "lua-lpeg", "lfs": "lua-filesystem", "cjson": "lua-cjson"}
+MODULES = {"lpeg": "lua-lpeg", "lfs": "lua-filesystem"}
 
 
 def need_module(name):
@@ -20,7 +20,6 @@ def need_module(name):
     [
         ("lpeg", 'return tostring((m.P("a") ^ 1 * -1):match("aaa"))', "4"),
         ("lfs", 'return m.attributes("/", "mode")', "directory"),
-        ("cjson", "return m.encode(m.decode('[1,{\"a\":null}]'))", '[1,{"a":null}]'),
     ],
 )
 def test_c_module_loads_and_works(serve, module, code, text):

@@ -60,6 +60,8 @@ cdef class Lua:
         lua_getfield(self.L, LUA_GLOBALSINDEX, b"package")
         lua_getfield(self.L, -1, b"loaded")
         lua_createtable(self.L, 0, 1)
+        l_cjson_open(self.L, &self.scratch)
+        lua_settop(self.L, -2)
         l_json_open(self.L, &self.scratch)
         lua_pushvalue(self.L, -1)
         lua_setfield(self.L, LUA_GLOBALSINDEX, b"json")
@@ -121,6 +123,31 @@ cdef class Lua:
         if code == OK:
             code = json_encode_string(self.L, 1, &options, &self.scratch)
             lua_remove(self.L, 1)
+        return self.result(LUA_OK if code == OK else LUA_ERRRUN)
+
+    def recode_loose(self, bytes text):
+        """The same as cjson does it, with everything accepted that it may accept; the NUL behind the text is the last
+        byte before the unmapped page."""
+        cdef Span input = guarded(text + b"\0")
+        cdef JsonOptions options
+        cdef CjsonConfig config
+        cdef Buf *out = &self.scratch.buf[0]
+        cdef int code
+        json_defaults(&options)
+        options.flags = JSON_NULL | JSON_LOOSE | JSON_LOOSE_NUMBERS | JSON_MARK_ARRAYS
+        code = json_decode_with(self.L, input.p, input.n - 1, &options)
+        if code == OK:
+            memset(&config, 0, sizeof(config))
+            config.encode_depth = JSON_DEPTH
+            config.precision = 14
+            config.whole = 1e14
+            config.encode_invalid = INVALID_WRITTEN
+            config.escape_slash = True
+            out.n = 0
+            code = cjson_write(self.L, out, &config)
+            if code == OK:
+                lua_settop(self.L, 0)
+                lua_pushlstring(self.L, out.p, out.n)
         return self.result(LUA_OK if code == OK else LUA_ERRRUN)
 
 

@@ -1,0 +1,4 @@
+---@type cjson
+local M = require("heart.cjson")(false)
+
+return M
