@@ -630,6 +630,8 @@ cdef enum SockFlag:
     SOCK_MORE = 262144      # the last read may have left bytes inside the TLS session, of which no event tells
     SOCK_KICKED = 524288    # in Worker.socks_kicked
     SOCK_CUT = 1048576      # the peer takes no more: Sock.send_error. What it has sent may still be there
+    SOCK_STEP = 2097152     # a connect() of its own waits: its result is no new socket
+    SOCK_PATIENT = 4194304  # timeouts count from the last byte that moved
     SOCK_DEAD = 64          # closed; the memory is freed at the end of a turn
     SOCK_FREED = 128        # in Worker.socks_dead
     SOCK_SCRATCH = 256      # the unread input is in the worker's scratch buffer, for as long as an event is handled
@@ -638,6 +640,13 @@ cdef enum SockFlag:
 # What a socket's userdata holds.
 ctypedef struct SockBox:
     Sock *sock              # NULL: closed, or given away
+
+# A coroutine waits for one of several descriptors. Their list, `n` times struct pollfd, follows the struct.
+ctypedef struct Polling:
+    Op op
+    Watch watch             # an epoll with all of them; fd -1: none
+    Polling *next           # Worker.pollings_dead
+    uint32_t n
 
 # Idle connections to one peer, the one given last first. In State.pools by its key.
 ctypedef struct SockPool:
@@ -1044,6 +1053,7 @@ ctypedef struct Worker:
     Slab coros
     Slab socks
     Sock *socks_dead        # to free at the end of the turn
+    Polling *pollings_dead  # the same
     Sock *socks_kicked      # to read at the end of the turn, without an event
     char sender[128]        # sockaddr_storage of the datagram read last
     uint32_t sender_n

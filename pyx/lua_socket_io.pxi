@@ -168,7 +168,9 @@ cdef int push_unsent(lua_State *L, Sock *s) noexcept nogil:
 cdef int finish_writing(Coro *co, Op *op) noexcept nogil:
     cdef Sock *s = sock_of_writing(op)
     cdef int n
-    if s.flags & SOCK_CONNECTING:
+    if s.flags & SOCK_STEP:
+        n = push_connected(co.L, s, op)
+    elif s.flags & SOCK_CONNECTING:
         n = l_fail(co.L, sock_reason(s, op))
     elif s.flags & SOCK_FRESH:
         s.flags &= ~<uint32_t>SOCK_FRESH

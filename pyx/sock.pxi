@@ -274,6 +274,15 @@ cdef void sock_on_readable(Worker *w, Sock *s) noexcept nogil:
         sock_keep(w, s)
         if s.flags & SOCK_MORE:
             sock_kick(w, s)
+        sock_extend(s, &s.reading, s.receive_timeout)
+
+
+cdef void sock_extend(Sock *s, Op *op, int64_t timeout) noexcept nogil:
+    """Bytes have moved, more are to."""
+    cdef Coro *co = op.coro
+    if s.flags & SOCK_PATIENT and timeout > 0 and co != NULL and op.begun:
+        co.wake_at = s.state.worker.now + <uint64_t>sock_timeout(s, timeout, s.state.worker.now)
+        timer_set(&s.state.worker.wheel, &co.timer, co.wake_at)
 
 
 cdef void sock_on_writable(Worker *w, Sock *s) noexcept nogil:
@@ -283,6 +292,8 @@ cdef void sock_on_writable(Worker *w, Sock *s) noexcept nogil:
         sock_watch(w, s, s.watch.interest | s.write_events)
     elif s.rest.n == 0 or s.error or s.flags & (SOCK_BROKEN | SOCK_CUT):
         op_done(w, &s.writing)
+    else:
+        sock_extend(s, &s.writing, s.send_timeout)
 
 
 cdef void sock_connected(Worker *w, Sock *s) noexcept nogil:

@@ -68,6 +68,7 @@ cdef void worker_close(Worker *w) noexcept nogil:
     slab_destroy(&w.reqs)
     slab_destroy(&w.coros)
     socks_settle(w)
+    pollings_settle(w)
     slab_destroy(&w.socks)
     buf_free(&w.socks_spare)
     buf_free(&w.scratch_send)
@@ -104,6 +105,8 @@ cdef void worker_turn(Worker *w) noexcept nogil:
         conns_settle(w)
     if w.socks_dead != NULL or w.socks_kicked != NULL:
         socks_settle(w)
+    if w.pollings_dead != NULL:
+        pollings_settle(w)
     if unlikely(w.retired != NULL):
         states_settle(w)
     if unlikely(w.now >= w.tune_at):

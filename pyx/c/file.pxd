@@ -44,8 +44,9 @@ cdef extern from *:
     struct pollfd:
         int fd
         short events
+        short revents
     int poll(pollfd *fds, unsigned long n, int timeout) nogil
-    enum: POLLOUT
+    enum: POLLIN, POLLOUT
     bint isatty(int fd) nogil
 
     struct tm:
