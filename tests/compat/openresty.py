@@ -2,16 +2,14 @@
 install them would remove Debian's LuaJIT)."""
 
 import contextlib
-import fcntl
 import os
-import shutil
 import socket
 import subprocess
 from pathlib import Path
 
-from heart_server import PATIENCE, ROOT, free_port, missing, need, run, wait_until
+from debian_files import unpack
+from heart_server import PATIENCE, free_port, need, wait_until
 
-HOME = ROOT / "build" / "compat"
 MODULE = [
     "libnginx-mod-http-lua",
     "libnginx-mod-http-ndk",
@@ -54,33 +52,6 @@ location / {
     }
 }
 """
-
-
-def unpack(*packages):
-    """The root with the files of Debian packages, each downloaded once."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    with open(HOME / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = [name for name in packages if not (HOME / f".{name}").exists()]
-        if wanted:
-            download(wanted)
-    return HOME
-
-
-def download(packages):
-    apt, dpkg = need("apt-get", "apt"), need("dpkg", "dpkg")
-    folder = HOME / "download"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    # The sandbox user of apt may not write here.
-    words = [apt, "-q", "-o", "APT::Sandbox::User=root", "download", *packages]
-    if subprocess.run(words, cwd=folder, capture_output=True).returncode:
-        missing(f"one of {', '.join(packages)}", "nothing: apt-get update lets them be downloaded")
-    for package in folder.glob("*.deb"):
-        run(dpkg, "-x", package, HOME)
-    for name in packages:
-        (HOME / f".{name}").touch()
-    shutil.rmtree(folder)
 
 
 class OpenResty:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
+from debian_files import unpack
 from dnslib import QTYPE, RCODE, RR, A
 from dnslib.server import DNSServer
 from heart_server import heart, run
 from lua_shell import Shell
-from openresty import unpack
 from redis_server import RedisServer
 from websockets.asyncio.server import serve as serve_websocket
 from websockets.exceptions import ConnectionClosed

@@ -124,7 +124,10 @@ def test_only_one_lua_is_imported():
 
 
 def test_lua_modules_reach_the_network_only_through_heart():
-    refuse(LUA, r"""require\s*\(?\s*["'](socket|ssl|posix|luv|cqueues)\b|ffi\.C\.(socket|connect)\b""", lua_code)
+    """But for the facades of other hosts' modules, which build upon each other by those hosts' names."""
+    own = [path for path in LUA if "compat" not in path.parts]
+    refuse(own, r"""require\s*\(?\s*["'](socket|ssl|posix|luv|cqueues)\b""", lua_code)
+    refuse(LUA, r"ffi\.C\.(socket|connect)\b", lua_code)
 
 
 def test_lua_modules_set_no_globals():
