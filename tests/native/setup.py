@@ -15,8 +15,12 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 
-def build(names, out, compile_args=("-O1", "-g"), link_args=()):
-    """Compile the modules `names` of this folder into the folder `out`."""
+# Without optimization a module is built in half the time, and its tests run about as long.
+QUICK = ("-O0", "-g", "-U_FORTIFY_SOURCE")
+
+
+def build(names, out, compile_args=QUICK, link_args=()):
+    """Compile the modules `names` of this folder into the folder `out`, on all processors."""
     os.chdir(ROOT)
     extensions = [
         Extension(
@@ -29,10 +33,11 @@ def build(names, out, compile_args=("-O1", "-g"), link_args=()):
         )
         for name in names
     ]
-    modules = cythonize(extensions, include_path=["pyx"], build_dir=f"{out}/c", quiet=True)
+    modules = cythonize(extensions, include_path=["pyx"], build_dir=f"{out}/c", quiet=True, nthreads=os.cpu_count())
     command = Distribution({"name": "native", "ext_modules": modules}).get_command_obj("build_ext")
     command.build_lib = str(out)
     command.build_temp = f"{out}/o"
+    command.parallel = os.cpu_count()
     command.ensure_finalized()
     command.run()
 
