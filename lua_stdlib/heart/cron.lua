@@ -190,10 +190,10 @@ end
 ---@return string? reason
 function M.parse(text, tz)
   if type(text) ~= "string" then
-    return nil, "expected a schedule like \"*/5 * * * *\""
+    return nil, 'expected a schedule like "*/5 * * * *"'
   end
   if tz ~= nil and tz ~= "UTC" and tz ~= "local" then
-    return nil, "tz: expected \"UTC\" or \"local\""
+    return nil, 'tz: expected "UTC" or "local"'
   end
   local fields, sets = {}, {}
   for field in (SHORT[text:lower()] or text):gmatch("%S+") do
