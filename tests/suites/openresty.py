@@ -19,11 +19,19 @@ TESTS = Path(__file__).parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "compat")]
 
 from certificates import Authority  # noqa: E402
+from debian_files import unpack  # noqa: E402
 from heart_server import free_port  # noqa: E402
 from lua_shell import LuaFailed, Shell  # noqa: E402
 from mariadb_server import MariaServer  # noqa: E402
 from openresty import OpenResty  # noqa: E402
 from postgres_server import PostgresServer  # noqa: E402
+
+# OpenResty comes with lua-resty-string, which lua-resty-http requires; Debian has it under another name.
+PRELUDE = """
+package.path = "%s;" .. package.path .. ";%s/usr/share/lua/5.1/?.lua"
+package.preload["resty.string"] = function() return require("nginx.string") end
+json = require("heart.v1.json")
+"""
 
 # What the scenario of lua-resty-http asks for.
 NGINX = """\
@@ -83,7 +91,7 @@ def play(name, folder):
     """Run a library's scenario with its sources in `folder`. None, or what went wrong."""
     roots = [Path(folder).resolve() / part for part in ("lib", "")]
     path = ";".join(f"{root}/?.lua;{root}/?/init.lua" for root in roots)
-    prelude = f'package.path = "{path};" .. package.path json = require("heart.v1.json")'
+    prelude = PRELUDE % (path, unpack("lua-nginx-string"))
     code = "local env = json.decode((...))\n" + (TESTS / "compat/libraries" / f"{name}.lua").read_text()
     with LIBRARIES[name]() as env, Shell(prelude=prelude) as shell:
         try:

@@ -1,4 +1,4 @@
--- lua-resty-http against nginx. env: module, port, tls_port, ca (not used by the library).
+-- lua-resty-http against nginx. env: module, port, tls_port.
 local http = require(env.module)
 local base = "http://127.0.0.1:" .. env.port
 
@@ -9,6 +9,17 @@ assert(response.status == 200 and response.headers["Content-Type"] == "text/plai
 assert(response.body == "a=1&b=x%20y 1 GET \n" or response.body:find("^b=x%%20y"), response.body)
 response = assert(client:request_uri(base .. "/echo", { method = "POST", body = ("z"):rep(100000) }))
 assert(response.body == ("z"):rep(100000))
+local left = 3
+local function next_part()
+  left = left - 1
+  return left >= 0 and "part" or nil
+end
+response = assert(
+  client:request_uri(base .. "/echo", { method = "POST", headers = { ["Content-Length"] = 12 }, body = next_part })
+)
+assert(response.body == "partpartpart")
+local patient = { method = "POST", headers = { Expect = "100-continue" }, body = "later" }
+assert(client:request_uri(base .. "/echo", patient).body == "later")
 response = assert(client:request_uri(base .. "/missing"))
 assert(response.status == 404)
 response = assert(client:request_uri(base .. "/hello", { method = "HEAD" }))
@@ -31,6 +42,12 @@ for _, one in ipairs(responses) do
   assert(one.status == 200 and one:read_body())
 end
 client:close()
+
+client:set_proxy_options({ http_proxy = base, no_proxy = "near.test" })
+assert(client:get_proxy_uri("http", "far.test") == base and not client:get_proxy_uri("http", "a.near.test"))
+response = assert(client:request_uri("http://far.test/hello?by=proxy"))
+assert(response.body:find("^by=proxy"), response.body)
+client:set_proxy_options({})
 
 response = assert(client:request_uri("https://127.0.0.1:" .. env.tls_port .. "/hello", { ssl_verify = false }))
 assert(response.status == 200)
