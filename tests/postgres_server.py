@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from heart_server import PATIENCE, free_port, missing, wait_until
+from heart_server import PATIENCE, free_port, missing, need, wait_until
 
 PACKAGE = "postgresql"
 
@@ -23,13 +23,16 @@ def program(name):
 
 class PostgresServer:
     """The server as a context manager. `user` with `password` owns everything in the database `name`; it comes in with
-    that alone (SCRAM-SHA-256), over TCP and the socket. Where the tests run as root the server runs as another user,
+    that alone (SCRAM-SHA-256), over TCP and the socket. `tls`: those who ask for TLS get it, with a certificate that is
+    signed with RSA by itself; its file is `certificate`. Where the tests run as root the server runs as another user,
     since it refuses to run as root."""
 
     name, user, password = "postgres", "heart", "pencil"
 
-    def __init__(self):
+    def __init__(self, tls=False):
         self.folder = Path(tempfile.mkdtemp(prefix="heart-postgres-", dir="/tmp"))
+        self.tls = tls
+        self.certificate = self.folder / "data/server.crt"  # where PostgreSQL looks for it
         self.port = free_port()
         self.process = None
         self.account = {}
@@ -61,11 +64,16 @@ class PostgresServer:
             *(program("initdb"), "--pgdata", data, "--username", self.user, "--pwfile", secret),
             *("--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"),
         )
+        if self.tls:
+            self.run(
+                *(need("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-subj", "/CN=postgres"),
+                *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", data / "server.key", "-out", self.certificate),
+            )
         with open(self.folder / "log", "w") as log:
             self.process = subprocess.Popen(
                 [
                     *(program("postgres"), "-D", data, "-p", str(self.port), "-k", self.folder),
-                    *("-h", "127.0.0.1", "-F", "-c", "shared_buffers=16MB"),
+                    *("-h", "127.0.0.1", "-F", "-c", "shared_buffers=16MB", "-c", f"ssl={'on' if self.tls else 'off'}"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -163,11 +163,12 @@ def test_what_is_known_of_the_peer(lua, secure, certificates):
             local who = show(subject[1].name, subject[1].value, subject[2].value, x:issuer()[2].value)
             local when = show(x:validat(), x:validat(0), x:notafter():find("GMT$") ~= nil)
             return show(c:getalpn(), c:info("protocol"), c:getpeerverification(), who, when, x:serial(),
-              #x:digest("sha256"), table.concat(names.dNSName, " "), names.iPAddress[1], x:pem():match("^[^\\n]*"))
+              x:getsignaturename(), #x:digest("sha256"), table.concat(names.dNSName, " "), names.iPAddress[1],
+              x:pem():match("^[^\\n]*"))
         """
         assert lua.text(code) == (
-            "http/1.1|TLSv1.3|true|organizationName|Heart's tests|server|middle|true|false|true|1234ABCD|64"
-            "|heart.test *.wild.test|127.0.0.1|-----BEGIN CERTIFICATE-----"
+            "http/1.1|TLSv1.3|true|organizationName|Heart's tests|server|middle|true|false|true|1234ABCD"
+            "|ecdsa-with-SHA256|64|heart.test *.wild.test|127.0.0.1|-----BEGIN CERTIFICATE-----"
         )
 
 

@@ -5,7 +5,7 @@
 
 Each option takes the folder of a checkout. What is run is in tests/compat/libraries. Needed: Debian's
 mariadb-server-core, mariadb-client-core, postgresql, nginx and openssl; for pgmoon, whose sources must be built to Lua
-(its releases are), Debian's lua-lpeg.
+(its releases are), Debian's lua-lpeg and lua-luaossl.
 """
 
 import argparse
@@ -74,10 +74,11 @@ def template():
 
 
 def pgmoon():
-    with PostgresServer() as server:
+    with PostgresServer(tls=True) as server:
         yield {
             "module": "pgmoon",
             "port": server.port,
+            "certificate": str(server.certificate),
             "database": server.name,
             "user": server.user,
             "password": server.password,

@@ -1,7 +1,18 @@
 ---Certificates of LuaSec: what Heart's TLS tells of the server's, in LuaSec's methods.
 local M = {}
 
+local ffi = require("ffi")
+
+local library = require("compat.openresty.library")
 local mime = require("mime.core")
+
+-- Under names of their own: a library may declare the same functions with its types.
+ffi.cdef([[
+void *heart_d2i_X509(void **, const unsigned char **, long) __asm__("d2i_X509");
+int heart_X509_get_signature_nid(const void *) __asm__("X509_get_signature_nid");
+void heart_X509_free(void *) __asm__("X509_free");
+const char *heart_OBJ_nid2sn(int) __asm__("OBJ_nid2sn");
+]])
 
 ---@class ssl.certificate
 ---@field facts table
@@ -74,6 +85,19 @@ function methods:digest(algorithm)
   return (self.facts.sha256:gsub(".", function(c)
     return ("%02x"):format(c:byte())
   end))
+end
+
+---@return string? name of the signature's algorithm, as OpenSSL has it: "RSA-SHA256", "ecdsa-with-SHA256"
+function methods:getsignaturename()
+  local crypto = library.open("crypto")
+  local der = self.facts.der
+  local x509 = crypto.heart_d2i_X509(nil, ffi.new("const unsigned char *[1]", { der }), #der)
+  if x509 == nil then
+    return nil
+  end
+  local name = crypto.heart_OBJ_nid2sn(crypto.heart_X509_get_signature_nid(x509))
+  crypto.heart_X509_free(x509)
+  return name ~= nil and ffi.string(name) or nil
 end
 
 ---@return string PEM
