@@ -271,12 +271,29 @@ def test_damaged_entry_is_made_anew(cache, entry, damage, name):
     assert os.listdir(cache) == [entry.name]
 
 
-def test_every_file_is_checked(cache, entry):
-    for path in sorted(p.relative_to(entry) for p in entry.rglob("*") if p.is_file()):
+def files_are_checked(cache, entry, paths):
+    for path in paths:
         before = inode(entry)
         damage_truncate(entry / path)
         assert worked(start("version", HEART_CACHE=cache)), path
         assert inode(entry) != before, path
+
+
+def paths_inside(entry):
+    """The files of an entry, relative to it."""
+    return sorted(p.relative_to(entry) for p in entry.rglob("*") if p.is_file())
+
+
+def test_file_of_every_kind_is_checked(cache, entry):
+    """One for each folder and suffix: every damage costs unpacking all of them."""
+    kinds = {(path.parent, path.suffix): path for path in paths_inside(entry)}
+    files_are_checked(cache, entry, kinds.values())
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_every_file_is_checked(cache, entry):
+    files_are_checked(cache, entry, paths_inside(entry))
 
 
 def test_folder_in_an_entry_that_others_may_write_into_is_made_anew(cache, entry):
