@@ -10,6 +10,7 @@ HEART_TLS=no leaves heartc._tls out, for a system without OpenSSL.
 """
 
 import os
+import shlex
 import subprocess
 
 from Cython.Build import cythonize
@@ -47,8 +48,8 @@ def extension(name, source, libraries=()):
 
 def require(header, debian, fedora, alpine):
     """End the build with a clear message if the compiler does not find a header."""
-    command = [*(os.environ.get("CC") or "cc").split(), *os.environ.get("CPPFLAGS", "").split(), "-E", "-"]
-    command += os.environ.get("CFLAGS", "").split()
+    words = [os.environ.get("CC") or "cc", os.environ.get("CPPFLAGS", ""), os.environ.get("CFLAGS", ""), "-E", "-"]
+    command = shlex.split(" ".join(words))
     found = subprocess.run(command, input=f"#include <{header}>\n", text=True, capture_output=True)
     if found.returncode:
         raise SystemExit(f"{header} is missing: install {debian} (Debian), {fedora} (Fedora) or {alpine} (Alpine)")
