@@ -29,7 +29,8 @@ cdef char *text_copy(Span text) noexcept nogil:
     """The same with a NUL behind it. NULL: out of memory."""
     cdef char *copy = <char *>malloc(text.n + 1)
     if copy != NULL:
-        memcpy(copy, text.p, text.n)
+        if text.n:
+            memcpy(copy, text.p, text.n)
         copy[text.n] = 0
     return copy
 
