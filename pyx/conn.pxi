@@ -144,6 +144,8 @@ cdef void conn_read(Worker *w, Conn *c) noexcept nogil:
     cdef size_t kept = c.spill.n
     cdef ptrdiff_t n
     if unlikely(kept):
+        if c.flags & CONN_KICK:             # whole requests may be among it: they come before an end of the stream
+            return
         memcpy(w.scratch, c.spill.p, kept)
     n = io_read(c.watch.fd, c.tls, w.scratch + kept, w.scratch_size - kept)
     if n > 0:
@@ -375,9 +377,11 @@ cdef void conn_settle(Worker *w, Conn *c) noexcept nogil:
         conn_end(w, c)
         if not c.flags & CONN_DEAD and c.out.n:
             conn_wait_writable(w, c)
-    if c.flags & (CONN_DEAD | CONN_DRAINING | CONN_PAUSED) or not c.flags & CONN_KICK:
+    if not c.flags & CONN_KICK:
         return
-    c.flags &= ~<uint32_t>CONN_KICK
+    c.flags &= ~<uint32_t>CONN_KICK         # conn_resume gives it again
+    if c.flags & (CONN_DEAD | CONN_DRAINING | CONN_PAUSED):
+        return
     n = c.spill.n
     if n == 0:
         return

@@ -298,7 +298,7 @@ cdef void http1_on_eof(Worker *w, Conn *c) noexcept nogil:
 
 cdef void http1_on_stop(Worker *w, Conn *c) noexcept nogil:
     """The worker ends: serve what this connection has sent already, then close it."""
-    if c.req != NULL or c.flags & (CONN_PAUSED | CONN_DRAINING):
+    if c.req != NULL or c.flags & (CONN_PAUSED | CONN_DRAINING | CONN_KICK):
         return
     conn_read(w, c)
     if c.req != NULL or c.flags & (CONN_DEAD | CONN_DRAINING | CONN_CLOSING | CONN_BLOCKED):

@@ -103,6 +103,12 @@ def test_pipelined_crowd_does_not_make_a_long_turn(turns):
     assert turns()[1] < BURST_MS
 
 
+def test_pipeline_over_many_turns_is_answered_though_its_client_sends_no_more(turns):
+    with turns.server.connect() as client:
+        client.send(b"GET /piece HTTP/1.1\r\nHost: test\r\n\r\n" * CROWD).half_close()
+        assert client.until_close().count(b"HTTP/1.1 200") == CROWD
+
+
 def test_one_who_pipelines_does_not_hold_up_others(turns):
     with turns.server.connect() as greedy, turns.server.connect() as other:
         other.fetch(target="/turn")
