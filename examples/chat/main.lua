@@ -1,7 +1,6 @@
 -- A chat with rooms: WebSockets, a channel for each room, the last messages for those who come later.
 local app = require("heart.v1")
 local channel = require("heart.v1.channel")
-local json = require("heart.v1.json")
 
 local TEXT_MAX = 500
 local HISTORY = 20
@@ -55,10 +54,10 @@ app.get("/rooms/:room/messages", function(ctx)
   local lines = {}
   for _, message in ipairs(channel.past(room_of(ctx) or "none")) do
     if message.data.type == "say" then
-      lines[#lines + 1] = message.data
+      lines[#lines + 1] = message.data.name .. ": " .. message.data.text .. "\n"
     end
   end
-  return ctx.json(json.array(lines))
+  return table.concat(lines)
 end)
 
 app.post("/rooms/:room/messages", function(ctx)

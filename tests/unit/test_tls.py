@@ -43,6 +43,7 @@ def test_nothing_is_imported_before_it_is_wanted(monkeypatch):
 def test_those_who_wait_are_told_that_there_is_no_tls(monkeypatch):
     """A Heart that was built without it, or a system without OpenSSL."""
     monkeypatch.setitem(sys.modules, "heartc._tls", None)
+    monkeypatch.delattr("heartc._tls", raising=False)
     engine = Engine()
     tls.look(engine)
     assert len(engine.said) == 1
