@@ -48,7 +48,8 @@ cdef CacheEntry *cache_find(Context *c, Span key) noexcept nogil:
     cdef int i
     for i in range(CACHE_ENTRIES):
         e = &c.cache[i]
-        if e.hash == h and e.session != NULL and e.key_n == key.n and memcmp(e.key, key.p, key.n) == 0:
+        if e.hash == h and e.session != NULL and e.key_n == key.n and (
+                key.n == 0 or memcmp(e.key, key.p, key.n) == 0):
             c.uses += 1
             e.used = c.uses
             return e
