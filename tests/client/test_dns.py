@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from dns_server import DnsServer
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
-from heart_server import PATIENCE, need, wait_until
+from heart_server import PATIENCE, free_port, need, wait_until
 from lua_shell import LuaFailed, Shell
 
 ZONE = """
@@ -593,9 +593,7 @@ def test_mistake_raises(lua, code, message):
 @contextmanager
 def dnsmasq(*words):
     program = need("dnsmasq", "dnsmasq-base")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()  # of TCP, which has more users, and most likely of UDP, too
     command = [program, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file="]
     command += [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", *words]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
