@@ -116,6 +116,13 @@ def read_store_url(text):
     return text
 
 
+def read_channels_url(text):
+    """What the URL of a server for channels says."""
+    from .channel_url import read_channels
+
+    return read_channels(text)
+
+
 SIZE = Kind("SIZE", "a size such as 16K, 4M or 1G", read_size)
 MEMORY = Kind("SIZE", "a size such as 16M, or 0 for no limit", read_memory)
 SECONDS = Kind("SECONDS", "a positive number of seconds", read_seconds)
@@ -179,6 +186,7 @@ def titled(*entries):
 STORE_URL = Kind(
     "URL", "redis://[user:password@]host[:port][/db] or redis-cluster://host1[:port],host2[:port]", read_store_url
 )
+CHANNELS_URL = Kind("URL", "redis://[user:password@]host[:port][/db][?prefix=NAME]", read_channels_url)
 WORKERS = Kind("auto|N", "auto or a number from 1 to 1024", read_workers, ("auto",))
 EVICTION = Kind("none|lru", "none or lru", read_eviction, EVICTIONS)
 LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), read_level, LOG_LEVELS)
@@ -231,6 +239,10 @@ OPTIONS = titled(
     ),
     Option("--kv", STORE_URL, None, "Put the disk store on Redis or Valkey: redis://host:port."),
     Option("--kv-cache", MEMORY_CACHE, 8 << 20, "Memory of the disk store's read cache; 0: none.", shown="8M"),
+    "Channels",
+    Option(
+        "--channels", CHANNELS_URL, None, "Join the channels of several servers by Redis or Valkey: redis://host:port."
+    ),
     "Limits of a request",
     Option("--max-header-size", SIZE, 16 << 10, "Request line and headers together (431).", shown="16K"),
     Option("--max-target-size", SIZE, 8 << 10, "Request target (414).", shown="8K"),

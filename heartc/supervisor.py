@@ -181,6 +181,8 @@ class Supervisor:
     def say_not_started(self):
         """Print why a worker could not start."""
         message = self.first_message("failed")
+        if message.startswith("--"):
+            message = message.split("\n", 1)[0]  # what an option asks for can not be had: no code is to blame
         print(f"heart: {message}", file=sys.stderr)
         self.notifier.status(message)
 

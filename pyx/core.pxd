@@ -846,9 +846,11 @@ ctypedef struct Message:
     Message *next           # Mail
     KvBlob *value
     int sender
+    uint32_t generation     # of the state that has sent it; 0 unless `every`
     uint32_t topic_n
+    uint8_t every           # for all states of the worker that listen, not only for the one in service
 
-# What a worker was sent and has not looked at.
+# What a worker was sent and has not looked at. The counters are those of the worker alone.
 ctypedef struct Mail:
     Message *first
     Message *last
@@ -894,6 +896,7 @@ ctypedef struct State:
     int on_stop
     int errorpage
     int describe            # error value -> message
+    int prelude             # gets the script as a function and runs it; LUA_NOREF: it runs alone
     int ctx_functions       # name -> what makes it, see lua_ctx.pxi
     int ctx_methods         # the metatable of all tables of ctx methods
     int ctx_assign
@@ -901,6 +904,7 @@ ctypedef struct State:
     int task_of             # Coro.ref -> the task that it runs
     RestWait *starters      # who waits until this state serves requests
     RestWait *listener      # who waits for messages of other workers
+    Mail mail               # retired: its copies of messages for every state
     uint8_t serving
     uint8_t listens         # it takes messages
     Buf files               # that were loaded, NUL-separated
@@ -1121,6 +1125,7 @@ ctypedef struct Server:
     Buf package_path
     Buf package_cpath
     Buf libraries           # what Lua code may load by FFI: names and what to load, each with a NUL behind it
+    Buf channels            # --channels, as names and values, each with a NUL behind it; empty: not given
     Buf stdlib
     Archive archive
 

@@ -80,6 +80,8 @@ cdef class Engine:
         buf_set_gil(&g.package_path, options.package_path)
         buf_set_gil(&g.package_cpath, options.package_cpath)
         buf_set_gil(&g.libraries, "".join([f"{name}\0{path}\0" for name, path in options.libraries.items()]))
+        if options.channels:
+            buf_set_gil(&g.channels, "".join([f"{name}\0{value}\0" for name, value in options.channels.items()]))
         buf_set_gil(&g.stdlib, options.stdlib)
         if options.archive is not None:
             self.set_archive(options.archive)

@@ -24,6 +24,7 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"on", l_core_on)
     core_put(L, s, b"errorpage", l_core_errorpage)
     core_put(L, s, b"describe", l_core_describe)
+    core_put(L, s, b"prelude", l_core_prelude)
     core_put(L, s, b"loaded", l_core_loaded)
     core_put(L, s, b"answer", l_core_answer)
     core_put(L, s, b"exiting", l_core_exiting)
@@ -34,8 +35,11 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"shared", l_core_shared)
     core_put(L, s, b"longest_turn", l_core_longest_turn)
     core_put(L, s, b"now", l_core_now)
-    lua_push_libraries(L, s.worker.server)
+    lua_push_pairs(L, &s.worker.server.libraries)
     lua_setfield(L, -2, b"libraries")
+    if s.worker.server.channels.n:
+        lua_push_pairs(L, &s.worker.server.channels)
+        lua_setfield(L, -2, b"channels")
     lua_push_folder(L, s.worker.server)
     lua_setfield(L, -2, b"folder")
     lua_request_open(L, s)
@@ -78,6 +82,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     lua_setfield(L, -2, b"worker")
     lua_pushinteger(L, s.worker.server.nworkers)
     lua_setfield(L, -2, b"workers")
+    lua_pushinteger(L, s.generation)
+    lua_setfield(L, -2, b"generation")
     lua_pushboolean(L, s.worker.server.dev)
     lua_setfield(L, -2, b"dev")
     lua_pushboolean(L, s.worker.server.checking)
@@ -97,11 +103,11 @@ cdef void lua_push_folder(lua_State *L, Server *g) noexcept nogil:
         lua_pushlstring(L, b".", 1)
 
 
-cdef void lua_push_libraries(lua_State *L, Server *g) noexcept nogil:
-    """A table of what ffi.load takes for "crypto", "ssl", "pcre2" and "z"."""
-    cdef const char *name = g.libraries.p
-    lua_createtable(L, 0, 4)
-    while name < g.libraries.p + g.libraries.n:
+cdef void lua_push_pairs(lua_State *L, Buf *pairs) noexcept nogil:
+    """A table of names and values; each has a NUL behind it."""
+    cdef const char *name = pairs.p
+    lua_createtable(L, 0, 8)
+    while name < pairs.p + pairs.n:
         lua_pushstring(L, name + strlen(name) + 1)
         lua_setfield(L, -2, name)
         name += strlen(name) + 1
@@ -263,6 +269,12 @@ cdef int l_core_errorpage(lua_State *L) noexcept nogil:
 
 cdef int l_core_describe(lua_State *L) noexcept nogil:
     l_set_reference(L, &l_state(L).describe)
+    return 0
+
+
+cdef int l_core_prelude(lua_State *L) noexcept nogil:
+    """prelude(fn): fn(script) runs in place of the script, and runs it."""
+    l_set_reference(L, &l_state(L).prelude)
     return 0
 
 

@@ -76,7 +76,7 @@ cdef State *state_new(Worker *w) noexcept nogil:
     s.worker = w
     s.memory_max = w.server.limits.lua_memory
     s.fallback = s.onerror = s.on_start = s.on_stop = s.errorpage = s.describe = s.ctx_functions = LUA_NOREF
-    s.after = s.pools = LUA_NOREF
+    s.after = s.pools = s.prelude = LUA_NOREF
     timer_init(&s.grace, state_on_grace)
     s.L = lua_newstate(state_alloc, s) if s.memory_max else luaL_newstate()
     if s.L == NULL:
@@ -163,6 +163,10 @@ cdef int state_load(Worker *w, State *s) noexcept nogil:
     rc = script_load(s, co.L)
     if rc != LUA_OK:
         coro_fail(w, co, rc)
+    elif s.prelude != LUA_NOREF:
+        lua_rawgeti(co.L, LUA_REGISTRYINDEX, s.prelude)
+        lua_insert(co.L, -2)
+        coro_run(w, co, 1)
     else:
         coro_run(w, co, 0)
     return OK
@@ -249,6 +253,7 @@ cdef void state_close(Worker *w, State *s) noexcept nogil:
     cdef Coro *co
     cdef uint32_t i
     timer_cancel(&w.wheel, &s.grace)
+    mail_forget(w, &s.mail)
     while s.idle != NULL:
         co = s.idle
         s.idle = co.next

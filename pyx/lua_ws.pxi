@@ -32,6 +32,7 @@ cdef void lua_ws_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"route", l_ws_route)
     core_put(L, s, b"accept", l_ws_accept)
     core_put(L, s, b"publish", l_ws_publish)
+    core_put(L, s, b"kind_of", l_ws_kind_of)
 
 
 cdef int l_ws_route(lua_State *L) noexcept nogil:

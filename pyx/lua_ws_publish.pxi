@@ -34,6 +34,15 @@ cdef int l_ws_publish(lua_State *L) noexcept nogil:
     return 1
 
 
+cdef int l_ws_kind_of(lua_State *L) noexcept nogil:
+    """kind_of(data) → "text" or, if that is not UTF-8, "binary"."""
+    cdef Span data = l_check_span(L, 1)
+    cdef Utf8 u
+    memset(&u, 0, sizeof(u))
+    ws_push_kind(L, WS_TEXT if utf8_feed(&u, data.p, data.n) and not u.need else WS_BINARY)
+    return 1
+
+
 cdef bint ws_publish(Worker *w, Ws *x, WsFrames *f) noexcept nogil:
     cdef Conn *c = ws_conn(x)
     cdef bint pack

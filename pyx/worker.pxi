@@ -84,7 +84,7 @@ cdef void worker_close(Worker *w) noexcept nogil:
     free(w.scratch)
     free(w.listeners)
     txns_destroy(w)
-    mail_forget(w)
+    mail_forget(w, &w.mail)
     poller_close(w)
 
 

@@ -319,6 +319,14 @@ core.describe(function(err)
   return ("(error object is a %s value)"):format(type(err))
 end)
 
+if core.channels then
+  -- Also an application that publishes from a handler alone begins with a connection to the other servers.
+  core.prelude(function(script)
+    require("heart.v1.channel")
+    return script()
+  end)
+end
+
 if core.dev then
   core.errorpage(require("heart.errorpage"))
 end

@@ -86,22 +86,26 @@ end
 ---@param name string may have `*` in it
 ---@param options? heart.channel.options
 function Events:subscribe(name, options)
-  local queue = task.queue(QUEUE)
-  local subscription
   options = options or {}
-  options.after = options.after or self.last_id
-  subscription = require("heart.v1.channel").listen(name, function(message)
-    if not queue:push(message, 0) then
-      self.closed = true
-      queue:close()
-    end
-  end, options)
+  local queue = task.queue(QUEUE)
   self.ctx.on_abort(function()
     self.closed = true
     queue:close()
   end)
+  local function give(message)
+    return self:send(message.data, message.id and { id = message.id })
+  end
+  local function receive(message)
+    if not queue:push(message, 0) then
+      self.closed = true
+      queue:close()
+    end
+  end
+  local channel = require("heart.v1.channel")
+  local wanted = { after = options.after or self.last_id, as = options.as }
+  local subscription = channel.follow(name, wanted, receive, give)
   for message in queue:each() do
-    if not self:send(message.data, message.id and { id = message.id }) then
+    if not give(message) then
       break
     end
   end

@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import threading
 import time
 
 import pytest
@@ -14,6 +16,8 @@ local channel = require("heart.v1.channel")
 local kv = require("heart.v1.kv.memory")
 local worker = require("heart.v1.worker")
 channel.history("kept", 3)
+channel.history("kept:more", 3)
+channel.history("long", 1000)
 
 app.ws("/ws/:name", {
   open = function(ws, ctx)
@@ -37,7 +41,15 @@ app.get("/past/:name", function(ctx)
   return ctx.json(require("heart.v1.json").array(channel.past(ctx.pathParam("name"), ctx.query("after"))))
 end)
 app.get("/members", function(ctx)
-  return ctx.json({ count = channel.count("room"), members = channel.members("room") })
+  local name = ctx.query("name") ~= "" and ctx.query("name") or "room"
+  return ctx.json({ count = channel.count(name), members = channel.members(name) })
+end)
+app.post("/fill/:n", function(ctx)
+  for i = 1, tonumber(ctx.pathParam("n")) do
+    assert(channel.publish("long", i))
+    if i % 100 == 0 then app.sleep(0.01) end
+  end
+  return "filled"
 end)
 app.get("/events/:name", function(ctx)
   return ctx.sse(function(events) events:subscribe(ctx.pathParam("name")) print("events ended") end)
@@ -45,6 +57,13 @@ end)
 app.get("/worker", function() return worker.id end)
 app.on("start", function()
   local got = {}
+  channel.subscribe("faulty", function(data)
+    if data == "fail" then error("as asked") end
+    print(("function of %d got %s"):format(worker.id, data))
+  end)
+  channel.subscribe("long", function(data)
+    if data == 600 then print("function was last given 600") end
+  end, { after = 0 })
   channel.subscribe("told", function(data, message)
     app.sleep(0.001)
     got[#got + 1] = data
@@ -182,11 +201,100 @@ def test_many_subscribers_get_a_message(server):
         ws.client.close()
 
 
+def test_names_that_begin_alike_are_kept_apart(server):
+    server.post("/publish/kept:more", b"more")
+    server.post("/publish/kept", b"kept")
+    assert [m["data"] for m in server.get("/past/kept").json] == ["kept"]
+    with Socket(server, "/ws/room:1?as=ann") as ws:
+        ws.message()
+        assert server.get("/members").json == {"count": 0, "members": []}
+        assert server.get("/members?name=room:1").json == {"count": 1, "members": ["ann"]}
+
+
+def test_long_history_is_given_whole(server):
+    """It is longer than the queue of a stream."""
+    server.post("/fill/600", b"")
+    with server.connect() as client:
+        client.request(target="/events/long", headers=[("Last-Event-ID", "1")])
+        client.head()
+        chunks, seen = client.chunks(), ""
+        while "data: 600\n" not in seen:
+            seen += next(chunks).decode()
+        assert re.findall(r"data: (\d+)", seen) == [str(i) for i in range(2, 601)]
+    with Socket(server, "/ws/long?after=0") as ws:
+        assert [ws.message() for _ in range(600)] == [str(i) for i in range(1, 601)]
+    server.wait_log("function was last given 600")
+
+
+def test_history_and_what_is_published_meanwhile_overlap_nowhere(server):
+    """Subscribers come while both workers publish: each gets every later message once."""
+    stop, last = threading.Event(), []
+
+    def publish():
+        with server.connect() as one, server.connect() as two:
+            n = 0
+            while not stop.is_set():
+                n += 1
+                (one, two)[n % 2].fetch("POST", "/publish/long", body=b"%d" % n)
+            last.append(n)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    sockets = []
+    for _ in range(60):
+        sockets.append(Socket(server, "/ws/long?after=0"))
+    stop.set()
+    thread.join()
+    for ws in sockets:
+        got = [ws.message() for _ in range(last[0] + 1)]
+        assert sorted(int(m) for m in got if m[0] != "w") == list(range(1, last[0] + 1))
+        ws.client.close()
+
+
+def test_id_of_before_a_restart_gets_all(server):
+    server.post("/publish/kept", b"new")
+    assert [m["data"] for m in server.get("/past/kept?after=17").json] == ["new"]
+    assert server.get("/past/kept?after=1").json == []
+    for odd in ("nan", "inf", "x", "-3"):
+        assert len(server.get(f"/past/kept?after={odd}").json) == 1
+
+
+def test_bytes_that_are_no_text_are_sent_as_such(server):
+    one, two = sockets_of_both_workers(server, "/ws/room")
+    server.post("/publish/room", b"\xff\x00")
+    assert one.message() == two.message() == b"\xff\x00"
+
+
+def test_failing_function_gets_the_next_message(server):
+    server.post("/publish/faulty", b"fail")
+    server.post("/publish/faulty", b"next")
+    for worker in (0, 1):
+        server.wait_log(f"function of {worker} got next")
+    server.wait_log("as asked")
+
+
+def test_socket_of_the_old_code_hears_the_new_one(server):
+    old = sockets_of_both_workers(server, "/ws/room")
+    server.signal(signal.SIGHUP)
+    server.wait_log("reloaded")
+    new = sockets_of_both_workers(server, "/ws/room")
+    old[0].text("room from the old")
+    server.post("/publish/room", b"from the new")
+    for ws in (*old, *new):
+        assert sorted(ws.message() for _ in range(2)) == ["from the new", "from the old"]
+        assert ws.client.quiet(0.02)
+    server.post("/publish/faulty", b"once")
+    for worker in (0, 1):
+        server.wait_log(f"function of {worker} got once")
+    assert server.logs().count("got once") == 2, "functions of the old code hear no more"
+
+
 @pytest.mark.parametrize(
     "code, part",
     [
         ('channel.publish("", 1)', "name of 1 to 255"),
         ("channel.publish(nil, 1)", "name of 1 to 255"),
+        ('channel.publish("x")', "got nil"),
         ('channel.subscribe("x")', "expected a function"),
         ('channel.history("x", 0)', "length from 1"),
     ],

@@ -12,21 +12,23 @@
 local M = {}
 
 local core = require("heart.core")
+local history = require("heart.channel_history")
 local json = require("heart.v1.json")
 local log = require("heart.v1.log")
-local shared = require("heart.v1.shared")
+local presence = require("heart.channel_presence")
 local task = require("heart.v1.task")
 local worker = require("heart.v1.worker")
 
+local messages = core.messages
 local TOPIC = "heart.channel"
 local QUEUE = 256 -- messages that wait for one function
-local PRESENCE = 30 -- seconds that a member counts without a sign of life of its worker
-local RENEW = 10 -- seconds between two of them
+local OVERLAP = 10 -- seconds after which a message of the history does not come again as a new one
 
 ---@class heart.channel.message
 ---@field channel string
 ---@field data any
 ---@field id? integer if the channel has a history
+---@field package far? boolean it came from another server, or is on its way there already
 
 ---@class heart.channel.options
 ---@field after? integer|string id of the last message that was seen: later ones of the history come first
@@ -36,16 +38,19 @@ local RENEW = 10 -- seconds between two of them
 ---@class heart.channel.list
 ---@field sockets heart.ws[]
 ---@field places table<heart.ws, integer>
+---@field late table<heart.ws, heart.channel.subscription> sockets that have just had the history
 ---@field others table<heart.channel.subscription, true>
 
 ---@class heart.channel.subscription
 ---@field channel string
 ---@field package list heart.channel.list
----@field package receive fun(message: heart.channel.message)
+---@field package receive? fun(message: heart.channel.message) must not wait
 ---@field package ws? heart.ws
----@field package seen? table<integer, true> ids that came from the history
+---@field package seen? table<integer, true> ids that came from the history: messages that were on their way meanwhile
+---@field package until_time? number when `seen` is of no use any more
 ---@field package member? string key of its presence
 ---@field package queue? heart.queue
+---@field package stopped? boolean
 local Subscription = {}
 Subscription.__index = Subscription
 
@@ -53,15 +58,11 @@ Subscription.__index = Subscription
 local lists = {}
 ---@type table<string, string> glob -> Lua pattern
 local globs = {}
----@type table<string, integer> length of the history, by name
-local histories = {}
 ---@type table<heart.ws, table<string, heart.channel.subscription>>
 local by_socket = setmetatable({}, { __mode = "k" })
----@type table<string, any> members of this worker, by key
-local present = {}
 
-local store = shared("heart.channel", 64 * 1024 * 1024)
-local renewing, listening = false, false
+local bridge = core.channels and not core.checking and require("heart.channel_bridge") or nil
+local listening = false
 
 ---@param name string
 local function check_name(name)
@@ -77,7 +78,7 @@ end
 local function list_of(name)
   local list = lists[name]
   if not list then
-    list = { sockets = {}, places = {}, others = {} }
+    list = { sockets = {}, places = {}, late = {}, others = {} }
     lists[name] = list
     if name:find("*", 1, true) then
       globs[name] = "^" .. name:gsub("[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"):gsub("%*", ".*") .. "$"
@@ -107,29 +108,72 @@ local function remove_socket(list, ws)
   local at, n = list.places[ws], #list.sockets
   local last = list.sockets[n]
   list.sockets[at], list.places[last] = last, at
-  list.sockets[n], list.places[ws] = nil, nil
+  list.sockets[n], list.places[ws], list.late[ws] = nil, nil, nil
 end
 
----What a WebSocket gets: texts as they are, all else as JSON.
+-- ---- Delivering ------------------------------------------------------------------------------------------------
+
+---What a WebSocket gets: strings as they are, all else as JSON.
 ---@param data any
 ---@return string
-local function as_text(data)
-  return type(data) == "string" and data or json.encode(data)
+---@return "text"|"binary"
+local function as_frame(data)
+  if type(data) ~= "string" then
+    return json.encode(data), "text"
+  end
+  return data, core.ws.kind_of(data)
+end
+
+---Whether a subscriber has had a message from the history.
+---@param subscription heart.channel.subscription
+---@param id? integer
+---@return boolean
+local function has_seen(subscription, id)
+  local seen = subscription.seen
+  if not seen then
+    return false
+  elseif core.now() > subscription.until_time then
+    subscription.seen = nil
+    return false
+  end
+  return id ~= nil and seen[id] == true
+end
+
+---The sockets of a list but those that have had a message from the history.
+---@param list heart.channel.list
+---@param id? integer
+---@return heart.ws[]
+local function sockets_without(list, id)
+  local skipped = {}
+  for ws, subscription in pairs(list.late) do
+    skipped[ws] = has_seen(subscription, id)
+    if not subscription.seen then
+      list.late[ws] = nil
+    end
+  end
+  local sockets = {}
+  for _, ws in ipairs(list.sockets) do
+    if not skipped[ws] then
+      sockets[#sockets + 1] = ws
+    end
+  end
+  return sockets
 end
 
 ---@param list heart.channel.list
 ---@param message heart.channel.message
 local function deliver_to(list, message)
   if #list.sockets > 0 then
-    core.ws.publish(list.sockets, as_text(message.data))
+    core.ws.publish(next(list.late) and sockets_without(list, message.id) or list.sockets, as_frame(message.data))
   end
   for subscription in pairs(list.others) do
-    if not (subscription.seen and subscription.seen[message.id]) then
+    if not has_seen(subscription, message.id) then
       subscription.receive(message)
     end
   end
 end
 
+---To the subscribers of this state.
 ---@param message heart.channel.message
 local function deliver(message)
   local list = lists[message.channel]
@@ -143,20 +187,39 @@ local function deliver(message)
   end
 end
 
-local function listen()
-  if not listening then
-    listening = true
-    worker.on_message(TOPIC, deliver)
+---From another state of this server.
+---@param message heart.channel.message
+local function hear(message)
+  deliver(message)
+  if bridge then
+    bridge.pass(message)
   end
 end
 
--- ---- History -----------------------------------------------------------------------------------------------------
-
----@param name string
----@param id integer
-local function history_key(name, id)
-  return ("h:%s:%016x"):format(name, id)
+local function listen()
+  if not listening then
+    listening = true
+    worker.on_message(TOPIC, hear)
+  end
 end
+
+---To all subscribers of this server.
+---@param message heart.channel.message
+---@return true? ok
+---@return string? err
+local function spread(message)
+  local ok, err = messages.spread(TOPIC, message)
+  if ok == nil then
+    return nil, err
+  end
+  deliver(message)
+  if bridge then
+    bridge.pass(message)
+  end
+  return ok or nil, err
+end
+
+-- ---- History and presence ----------------------------------------------------------------------------------------
 
 ---Keep the last `length` messages of a channel, for those who come later or come back.
 ---@param name string
@@ -166,62 +229,22 @@ function M.history(name, length)
   if type(length) ~= "number" or length < 1 or length > 10000 then
     error(("channel.history: expected a length from 1 to 10000, got %s"):format(tostring(length)), 2)
   end
-  histories[name] = length
+  history.lengths[name] = math.floor(length)
+  if bridge then
+    bridge.prepare(name)
+  end
 end
 
----@param message heart.channel.message
----@param length integer
----@return true? ok, string? err
-local function remember(message, length)
-  local id, err = store.incr("id:" .. message.channel)
-  if not id then
-    return nil, err
-  end
-  message.id = id
-  local ok
-  ok, err = store.set(history_key(message.channel, id), message)
-  if id > length then
-    store.delete(history_key(message.channel, id - length))
-  end
-  return ok, err
-end
-
----The messages that are kept, oldest first.
+---The messages that are kept, oldest first. With --channels the first look at a channel may wait.
 ---@param name string
 ---@param after? integer|string only those with a greater id
 ---@return heart.channel.message[]
 function M.past(name, after)
-  local found = {}
-  local id = tonumber(after)
-  local start = history_key(name, id and id + 1 or 0)
-  for _, item in ipairs(store.list({ prefix = "h:" .. name .. ":", start = start, limit = 10000 })) do
-    found[#found + 1] = item.value
+  check_name(name)
+  if bridge and history.lengths[name] then
+    bridge.load(name)
   end
-  return found
-end
-
--- ---- Presence ----------------------------------------------------------------------------------------------------
-
-local function renew()
-  while next(present) do
-    for key, who in pairs(present) do
-      store.set(key, who, { ttl = PRESENCE })
-    end
-    task.sleep(RENEW)
-  end
-  renewing = false
-end
-
----@param subscription heart.channel.subscription
----@param who any
-local function appear(subscription, who)
-  local key = ("p:%s:%s"):format(subscription.channel, store.ulid())
-  subscription.member, present[key] = key, who
-  store.set(key, who, { ttl = PRESENCE })
-  if not renewing then
-    renewing = true
-    task.spawn(renew)
-  end
+  return history.past(name, after)
 end
 
 ---Who has subscribed to a channel with `as`, on all workers, in the order of their coming.
@@ -229,11 +252,7 @@ end
 ---@return any[]
 function M.members(name)
   check_name(name)
-  local found = {}
-  for _, item in ipairs(store.list({ prefix = "p:" .. name .. ":", limit = 10000 })) do
-    found[#found + 1] = item.value
-  end
-  return found
+  return presence.members(name)
 end
 
 ---How many they are.
@@ -241,27 +260,33 @@ end
 ---@return integer
 function M.count(name)
   check_name(name)
-  return store.count("p:" .. name .. ":")
+  return presence.count(name)
 end
 
--- ---- Publishing and subscribing ------------------------------------------------------------------------------------
+-- ---- Publishing --------------------------------------------------------------------------------------------------
 
 ---Send `data` to all who have subscribed to the channel. The messages of one worker arrive everywhere in their order.
 ---@param name string
 ---@param data any a string, a number, a boolean or a table of them
----@return true? ok, string? err
+---@return true? ok
+---@return string? err
 function M.publish(name, data)
   check_name(name)
+  if data == nil then
+    error("channel.publish: expected a string, a number, a boolean or a table, got nil", 2)
+  end
+  listen()
   local message = { channel = name, data = data }
-  if histories[name] then
-    local ok, err = remember(message, histories[name])
+  local length = history.lengths[name]
+  if length and bridge then
+    return bridge.number(message, length)
+  elseif length then
+    local ok, err = history.add(message, length)
     if not ok then
       return nil, err
     end
   end
-  listen()
-  deliver(message)
-  return worker.send("others", message, TOPIC)
+  return spread(message)
 end
 
 ---What feeds a channel from a watcher of a store: `kv.watch("user:", channel.feed("users"))`. Every worker has its own
@@ -275,94 +300,144 @@ function M.feed(name)
   end
 end
 
----@param name string
----@param receive fun(message: heart.channel.message)
----@param options? heart.channel.options
----@return heart.channel.subscription
-local function subscribe(name, receive, options)
-  listen()
-  local list = list_of(name)
-  local subscription = setmetatable({ channel = name, list = list, receive = receive }, Subscription)
-  if options and options.after then
-    subscription.seen = {}
-    for _, message in ipairs(M.past(name, options.after)) do
-      subscription.seen[message.id] = true
-      receive(message)
+-- ---- Subscribing -------------------------------------------------------------------------------------------------
+
+---Give what the history has, and what is published while that waits.
+---@param subscription heart.channel.subscription
+---@param after integer|string
+---@param give fun(message: heart.channel.message): any false or nil: it does not want more
+local function catch_up(subscription, after, give)
+  local seen = {}
+  local found = M.past(subscription.channel, after)
+  while #found > 0 do
+    for _, message in ipairs(found) do
+      if subscription.stopped or not give(message) then
+        return
+      end
+      seen[message.id], after = true, message.id
     end
+    found = history.past(subscription.channel, after)
   end
-  if options and options.as ~= nil then
-    appear(subscription, options.as)
+  if next(seen) then
+    subscription.seen, subscription.until_time = seen, core.now() + OVERLAP
   end
-  return subscription
 end
 
----Call `receive(message)` at once with what is published: it must not wait.
+---From now on it gets what is published.
+---@param subscription heart.channel.subscription
+---@param options heart.channel.options
+local function join(subscription, options)
+  listen()
+  local list = list_of(subscription.channel)
+  subscription.list = list
+  if subscription.ws then
+    add_socket(list, subscription.ws)
+    list.late[subscription.ws] = subscription.seen and subscription
+  else
+    list.others[subscription] = true
+  end
+  if options.as ~= nil then
+    subscription.member = presence.come(subscription.channel, options.as)
+  end
+end
+
+---For heart.sse: `give` takes what the history has, and may wait; then `receive` gets what is published, at once.
 ---@param name string may have `*` in it
----@param receive fun(message: heart.channel.message)
----@param options? heart.channel.options
+---@param options heart.channel.options
+---@param receive fun(message: heart.channel.message) must not wait
+---@param give fun(message: heart.channel.message): any false or nil: it does not want more
 ---@return heart.channel.subscription
-function M.listen(name, receive, options)
+function M.follow(name, options, receive, give)
   check_name(name)
-  local subscription = subscribe(name, receive, options)
-  subscription.list.others[subscription] = true
+  local subscription = setmetatable({ channel = name, receive = receive }, Subscription)
+  if options.after then
+    catch_up(subscription, options.after, give)
+  end
+  join(subscription, options)
   return subscription
 end
 
----Call `fn(data, message)` with what is published, one message at a time; it may wait. `name` may have `*` in it. When
----256 messages wait for it, further ones are dropped, and the log says so.
+local function report(err)
+  return debug.traceback(type(err) == "string" and err or tostring(err), 2)
+end
+
+---Call `fn(data, message)` with what is published, one message at a time; it may wait, and its errors are logged.
+---`name` may have `*` in it. When 256 messages wait for it, further ones are dropped, and the log says so. After a
+---reload it gets no more: the new code has subscribed.
 ---@param name string
 ---@param fn fun(data: any, message: heart.channel.message)
 ---@param options? heart.channel.options
 ---@return heart.channel.subscription
 function M.subscribe(name, fn, options)
+  check_name(name)
   if type(fn) ~= "function" then
     error(("channel.subscribe: expected a function, got %s"):format(type(fn)), 2)
   end
+  options = options or {}
   local queue = task.queue(QUEUE)
-  local subscription = M.listen(name, function(message)
-    if not queue:push(message, 0) then
+  local subscription = setmetatable({ channel = name, queue = queue }, Subscription)
+  function subscription.receive(message)
+    if messages.serving() and not queue:push(message, 0) then
       log.warn("channel: a subscriber is too slow: a message was dropped", { channel = name })
     end
-  end, options)
+  end
+  local function call(message)
+    local ok, err = xpcall(fn, report, message.data, message)
+    if not ok then
+      log.error(err)
+    end
+    return true
+  end
+  if not options.after then
+    join(subscription, options)
+  end
   task.spawn(function()
+    if options.after then
+      catch_up(subscription, options.after, call)
+      if not subscription.stopped then
+        join(subscription, options)
+      end
+    end
     for message in queue:each() do
-      fn(message.data, message)
+      call(message)
     end
   end)
-  subscription.queue = queue
   return subscription
 end
 
 ---Get no more.
 function Subscription:stop()
-  local list = self.list
-  if self.ws then
-    if list.places[self.ws] then
-      remove_socket(list, self.ws)
+  local list, ws = self.list, self.ws
+  self.stopped = true
+  if ws then
+    if list and list.places[ws] then
+      remove_socket(list, ws)
     end
-    local subscriptions = by_socket[self.ws]
-    if subscriptions then
-      subscriptions[self.channel] = nil
+    if by_socket[ws] then
+      by_socket[ws][self.channel] = nil
     end
   end
-  list.others[self] = nil
   if self.queue then
     self.queue:close()
   end
   if self.member then
-    present[self.member] = nil
-    store.delete(self.member)
+    presence.leave(self.member)
     self.member = nil
   end
-  drop_empty(self.channel)
+  if list then
+    list.others[self] = nil
+    drop_empty(self.channel)
+  end
 end
 
+---Send what is published to the socket, until it is closed.
 ---@param ws heart.ws
----@param name string
+---@param name string may have `*` in it
 ---@param options? heart.channel.options
 ---@return heart.channel.subscription
 local function ws_subscribe(ws, name, options)
   check_name(name)
+  options = options or {}
   local subscriptions = by_socket[ws]
   if not subscriptions then
     subscriptions = {}
@@ -371,12 +446,16 @@ local function ws_subscribe(ws, name, options)
   if subscriptions[name] then
     return subscriptions[name]
   end
-  local subscription = subscribe(name, function(message)
-    ws:send(as_text(message.data))
-  end, options)
-  subscription.ws = ws
+  local subscription = setmetatable({ channel = name, ws = ws }, Subscription)
   subscriptions[name] = subscription
-  add_socket(subscription.list, ws)
+  if options.after then
+    catch_up(subscription, options.after, function(message)
+      return ws:send(as_frame(message.data))
+    end)
+  end
+  if not subscription.stopped and ws:is_open() then
+    join(subscription, options)
+  end
   return subscription
 end
 
@@ -402,5 +481,9 @@ end
 
 core.ws.methods.subscribe = ws_subscribe
 core.ws.methods.unsubscribe = ws_unsubscribe
+if bridge then
+  listen()
+  bridge.start(spread)
+end
 
 return M
