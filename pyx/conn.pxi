@@ -285,6 +285,14 @@ cdef void conn_wait_writable(Worker *w, Conn *c) noexcept nogil:
     timer_set(&w.wheel, &c.timer, w.now + w.server.limits.write_timeout)
 
 
+cdef inline Buf *conn_out(Worker *w, Conn *c) noexcept nogil:
+    """Where output of `c` is collected now."""
+    if likely(w.current == c and c.out.n == 0):
+        return &w.out
+    conn_touch(w, c)
+    return &c.out
+
+
 cdef int conn_write(Worker *w, Conn *c, const char *p, size_t n) noexcept nogil:
     """Send `n` bytes after all earlier ones. Returns OK or ERR_CLOSED; what the socket does not take is kept."""
     if c.flags & CONN_DEAD:

@@ -23,6 +23,8 @@ cdef void http1_init() noexcept nogil:
     HTTP1.on_stop = http1_on_stop
     HTTP1.takes_input = http1_takes_input
     HTTP1.want_body = http1_want_body
+    HTTP1.want_output = http1_want_output
+    HTTP1.suspend = http1_suspend
     HTTP1.reply_head = http1_reply_head
     HTTP1.reply_body = http1_reply_body
     HTTP1.reply_end = http1_reply_end
@@ -98,6 +100,8 @@ cdef ptrdiff_t http1_request(Worker *w, Conn *c, char *p, size_t n) noexcept nog
         r.flags = REQ_KEEP_ALIVE
     if r.head.method == METHOD_HEAD:
         r.flags |= REQ_NO_BODY
+    if unlikely(c.tls != NULL):
+        r.flags |= REQ_SECURE
     size = r.head.size
     r.head.size -= <uint32_t>(r.head.base - p)
     req_route(w, r)
@@ -125,11 +129,16 @@ cdef inline size_t http1_begin_body(Worker *w, Conn *c, Req *r, char *p, size_t 
     if r.sink == SINK_STREAM:
         req_serve(w, r)
     else:
-        http1_want_body(w, r)
+        http1_await_body(w, r)
     return http1_body(w, c, r, p, n)
 
 
 cdef void http1_want_body(Worker *w, Req *r) noexcept nogil:
+    r.conn.flags &= ~<uint32_t>CONN_PAUSED
+    http1_await_body(w, r)
+
+
+cdef void http1_await_body(Worker *w, Req *r) noexcept nogil:
     """The body is wanted now. A handler that takes part after part of a read does not move the deadline with each:
     bytes that trickle in are no progress."""
     cdef Conn *c = r.conn
@@ -249,7 +258,7 @@ cdef void http1_refuse(Worker *w, Conn *c, int status, const char *why) noexcept
     """Answer what is no valid request, or more than a limit allows, and close; `why` is for the log."""
     cdef Buf *b = &w.scratch_text
     w.count.refused += 1
-    log_refusal(w, c, status, why)
+    log_refusal(w, c.address, status, why)
     b.n = 0
     put_status_text(b, status)
     http1_put_refusal(w, c, status, buf_span(b))
@@ -273,7 +282,8 @@ cdef void http1_refuse_body(Worker *w, Req *r, int status) noexcept nogil:
     w.count.refused += 1
     r.flags &= ~<uint32_t>REQ_KEEP_ALIVE
     if r.coro != NULL:
-        lua_fail_body(w, r, status)
+        c.flags |= CONN_LINGER
+        lua_fail_body(w, r, http1_body_fault(status))
         return
     r.flags |= REQ_HELD
     r.status = status
@@ -284,6 +294,13 @@ cdef void http1_refuse_body(Worker *w, Req *r, int status) noexcept nogil:
     req_reply(w, r, buf_span(&w.scratch_text))
     req_finish(w, r)
     c.flags |= CONN_LINGER
+
+
+cdef const char *http1_body_fault(int status) noexcept nogil:
+    """What a handler that reads is told."""
+    if status == 408:
+        return b"timeout"
+    return b"too large" if status == 413 else b"malformed chunk"
 
 
 # ---- Events ----------------------------------------------------------------------------------------------
@@ -311,6 +328,17 @@ cdef void http1_on_stop(Worker *w, Conn *c) noexcept nogil:
 
 cdef bint http1_takes_input(Conn *c) noexcept nogil:
     return c.req == NULL or http1_wants_body(c.req)
+
+
+cdef void http1_suspend(Worker *w, Req *r) noexcept nogil:
+    """No input is taken meanwhile, unless a task of the request reads."""
+    if not r.flags & REQ_READING:
+        r.conn.flags |= CONN_PAUSED
+
+
+cdef void http1_want_output(Worker *w, Req *r) noexcept nogil:
+    r.conn.flags |= CONN_PUMP
+    conn_touch(w, r.conn)
 
 
 cdef void http1_on_writable(Worker *w, Conn *c) noexcept nogil:
@@ -354,7 +382,7 @@ cdef void http1_on_timer(Worker *w, Conn *c) noexcept nogil:
     if not http1_wants_body(r):
         return                              # the handler runs; it has no deadline here
     if c.progress >= PROGRESS_MIN:
-        http1_want_body(w, r)
+        http1_await_body(w, r)
     else:
         http1_refuse_body(w, r, 408)
 
@@ -374,14 +402,6 @@ cdef void http1_on_close(Worker *w, Conn *c) noexcept nogil:
 
 # ---- Replies ---------------------------------------------------------------------------------------------
 
-cdef inline Buf *http1_out(Worker *w, Conn *c) noexcept nogil:
-    """Where output of `c` is collected now."""
-    if likely(w.current == c and c.out.n == 0):
-        return &w.out
-    conn_touch(w, c)
-    return &c.out
-
-
 cdef int http1_reply_head(Worker *w, Req *r, int64_t length) noexcept nogil:
     """Status line and fields. length -1: the body is chunked, or ends with the connection for HTTP/1.0."""
     cdef Conn *c = r.conn
@@ -393,7 +413,7 @@ cdef int http1_reply_head(Worker *w, Req *r, int64_t length) noexcept nogil:
         http1_continue(w, r)
     if c.flags & CONN_DEAD:
         return ERR_CLOSED
-    b = http1_out(w, c)
+    b = conn_out(w, c)
     if unlikely(buf_reserve(b, HEAD_FIXED + r.fields.n + r.mime.n) != OK):
         conn_close(w, c)
         return ERR_CLOSED
@@ -473,8 +493,10 @@ cdef void http1_reply_end(Worker *w, Req *r) noexcept nogil:
 
 
 cdef void http1_abort(Worker *w, Req *r) noexcept nogil:
-    """Part of the answer is out and the rest will not come: a reset keeps the client from taking it for whole."""
+    """The answer will not come, or not the rest of it: a reset keeps the client from taking it for whole. Earlier
+    answers leave before."""
     cdef Conn *c = r.conn
     if c != NULL:
-        conn_flush(w, c)
+        if w.current == c or c.out.n:
+            conn_flush(w, c)
         conn_reset(w, c)

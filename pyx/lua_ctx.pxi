@@ -189,7 +189,7 @@ cdef int l_ctx_path(lua_State *L) noexcept nogil:
 cdef int l_ctx_protocol(lua_State *L) noexcept nogil:
     """protocol() → "http" or "https"."""
     cdef Req *r = ctx_req(L)
-    lua_pushstring(L, b"https" if r.conn != NULL and r.conn.tls != NULL else b"http")
+    lua_pushstring(L, b"https" if r.flags & REQ_SECURE else b"http")
     return 1
 
 

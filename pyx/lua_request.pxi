@@ -113,8 +113,8 @@ cdef int l_request_peer(lua_State *L) noexcept nogil:
     for i in range(16):
         any_ |= r.address[i]
     lua_pushlstring(L, text, address_put(r.address, text) if any_ else 0)
-    lua_pushinteger(L, r.conn.port if r.conn != NULL else 0)
-    lua_pushstring(L, b"https" if r.conn != NULL and r.conn.tls != NULL else b"http")
+    lua_pushinteger(L, r.port)
+    lua_pushstring(L, b"https" if r.flags & REQ_SECURE else b"http")
     return 3
 
 
@@ -122,6 +122,12 @@ cdef int l_request_server(lua_State *L) noexcept nogil:
     """server(ctx) → address and port that the client has connected to; nothing if it is gone."""
     cdef Req *r = l_served(L)
     cdef Address a
+    cdef Span name, port
+    if fcgi_pair_find(fcgi_vars(r), b"SERVER_ADDR", 11, &name) == OK and \
+            fcgi_pair_find(fcgi_vars(r), b"SERVER_PORT", 11, &port) == OK:
+        l_push_span(L, name)
+        lua_pushinteger(L, cgi_port(port))
+        return 2
     a.n = sizeof(a.at)
     if r.conn == NULL or getsockname(r.conn.watch.fd, <sockaddr *>&a.at, &a.n) != 0:
         return 0
@@ -252,11 +258,11 @@ cdef int l_request_finish(lua_State *L) noexcept nogil:
 
 
 cdef int l_request_refuse(lua_State *L) noexcept nogil:
-    """refuse(ctx): close the connection without an answer, or in the middle of one."""
+    """refuse(ctx): end without an answer, or in the middle of one; the client notices."""
     cdef Req *r = l_served(L)
     if r.conn != NULL:
+        r.proto.abort(worker_self(), r)
         r.flags |= REQ_HEAD_SENT
-        conn_reset(worker_self(), r.conn)
     return 0
 
 

@@ -298,16 +298,13 @@ cdef bint lua_suspend_request(Worker *w, Coro *co, Req *r) noexcept nogil:
     if co.wait == WAIT_READ:
         r.waiter = co
         r.flags |= REQ_READING
-        r.conn.flags &= ~<uint32_t>CONN_PAUSED
         r.proto.want_body(w, r)
         return False
-    if not r.flags & REQ_READING:           # a task may be reading
-        r.conn.flags |= CONN_PAUSED
+    r.proto.suspend(w, r)
     if co.wait == WAIT_WRITE:
         r.waiter = co
         r.flags |= REQ_WRITING
-        r.conn.flags |= CONN_PUMP
-        conn_touch(w, r.conn)
+        r.proto.want_output(w, r)
     return True
 
 
@@ -356,16 +353,10 @@ cdef void lua_give_body(Worker *w, Req *r, Span part) noexcept nogil:
     coro_wake(w, co, 1)
 
 
-cdef void lua_fail_body(Worker *w, Req *r, int status) noexcept nogil:
+cdef void lua_fail_body(Worker *w, Req *r, const char *why) noexcept nogil:
     """The rest of the body will not come; who waits for it gets nil and the reason."""
-    cdef const char *why = b"malformed chunk"
     cdef Coro *co = req_take_waiter(r)
     r.flags |= REQ_BODY_FAILED
-    r.conn.flags |= CONN_LINGER
-    if status == 408:
-        why = b"timeout"
-    elif status == 413:
-        why = b"too large"
     lua_pushnil(co.L)
     lua_pushstring(co.L, why)
     coro_wake(w, co, 2)

@@ -147,7 +147,7 @@ cdef void ws_agree(Ws *x, const WsDeflateParams *d) noexcept nogil:
 
 cdef int ws_reply_head(Worker *w, Req *r, Span key, Span protocol, const WsDeflateParams *d) noexcept nogil:
     """101 Switching Protocols, with the fields that the handler has set."""
-    cdef Buf *b = http1_out(w, r.conn)
+    cdef Buf *b = conn_out(w, r.conn)
     cdef char *p
     if buf_reserve(b, HEAD_FIXED + r.fields.n + protocol.n + WS_EXTENSION_MAX) != OK:
         return ERR_MEMORY

@@ -44,6 +44,8 @@ cdef inline void req_open(Worker *w, Req *r, Conn *c) noexcept nogil:
     r.file = -1
     r.sent = 0
     memcpy(r.address, c.address, sizeof(r.address))
+    r.port = c.port
+    r.vars_len = 0
     r.started = w.now_ns
     w.count.requests += 1
 
@@ -88,7 +90,7 @@ cdef void req_cancel(Worker *w, Req *r) noexcept nogil:
     """End a suspended request, whose coroutine is gone, without an answer."""
     r.flags &= ~<uint32_t>REQ_HELD
     if r.conn != NULL:
-        conn_reset(w, r.conn)           # closes the request through on_close
+        r.proto.abort(w, r)             # closes the request
     else:
         req_close(w, r)
 
@@ -378,7 +380,8 @@ cdef inline void req_done(Worker *w, Req *r) noexcept nogil:
     if unlikely(r.source == SOURCE_FILE and r.conn != NULL):
         if req_retain(w, r) == OK:
             r.flags &= ~<uint32_t>REQ_HELD
-            r.conn.flags |= CONN_PUMP | CONN_PAUSED
+            r.proto.suspend(w, r)
+            r.proto.want_output(w, r)
             return
         r.proto.abort(w, r)
     req_finish(w, r)
