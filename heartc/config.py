@@ -200,7 +200,7 @@ OPTIONS = titled(
         "--listen",
         TEXT,
         None,
-        "Listen here; may be given several times: 3333, 0.0.0.0:80, [::]:80, unix:/run/heart.sock.",
+        "Listen here; may be given several times: 3333, [::]:80, unix:/run/heart.sock, fcgi:unix:/run/heart-fcgi.sock.",
         many=True,
         shown="0.0.0.0:3333",
     ),

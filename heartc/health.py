@@ -36,8 +36,9 @@ def run(url=None, timeout=3.0):
 
 
 def default_url():
-    """Where a server with the same environment listens: the first of HEART_LISTEN, else HOST and PORT."""
-    first = (os.environ.get("HEART_LISTEN") or "").split()[:1]
+    """Where a server with the same environment listens for HTTP: the first of HEART_LISTEN, else HOST and PORT."""
+    listen = (os.environ.get("HEART_LISTEN") or "").split()
+    first = [text for text in listen if not text.startswith("fcgi:")][:1]
     if not first:
         return http_url(os.environ.get("HOST") or "", os.environ.get("PORT") or DEFAULT_PORT)
     if first[0].startswith("unix:"):

@@ -3,6 +3,7 @@
 TCP: one socket for each worker with SO_REUSEPORT, so that the kernel spreads connections without a lock. With that
 option a taken port would silently be shared, so it is tried exclusively first; that also settles port 0.
 Unix sockets, and sockets handed over by a service manager (LISTEN_FDS, as systemd does): one that all workers watch.
+What is spoken there is part of the address: HTTP, or FastCGI behind "fcgi:".
 """
 
 import errno
@@ -16,24 +17,33 @@ DEFAULT_HOST = "0.0.0.0"
 DEFAULT_PORT = 3333
 SHARED = 1  # ListenerFlag of the engine
 UNIX = 2
+FCGI = 8
+FCGI_PREFIX = "fcgi:"
 FIRST_INHERITED = 3  # sd_listen_fds(3)
 
 
 class Address:
-    """Where to listen: `path` of a Unix socket, or `host` and `port`."""
+    """Where to listen: `path` of a Unix socket, or `host` and `port`; with `fcgi` for a web server that speaks FastCGI
+    instead of HTTP."""
 
-    def __init__(self, text, host=None, port=None, path=None, inherited=False):
+    def __init__(self, text, host=None, port=None, path=None, inherited=False, fcgi=False):
         self.text = text
+        self.fcgi = fcgi
         self.host = host
         self.port = port
         self.path = path
         self.inherited = inherited
 
     def url(self):
-        """The address as clients write it."""
+        """The address as clients write it; one for FastCGI as --listen takes it."""
+        scheme = FCGI_PREFIX if self.fcgi else "http://"
         if self.path is not None:
-            return f"unix:{self.path}"
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+            return f"{FCGI_PREFIX if self.fcgi else ''}unix:{self.path}"
+        return f"{scheme}[{self.host}]:{self.port}" if ":" in self.host else f"{scheme}{self.host}:{self.port}"
+
+    def flags(self):
+        """What the engine is to know of the listener beside its descriptor."""
+        return FCGI if self.fcgi else 0
 
 
 def addresses(settings):
@@ -48,18 +58,20 @@ def addresses(settings):
 
 def read_address(text):
     """Read the value of --listen. Raises ConfigError."""
-    if text.startswith("unix:"):
-        if len(text) == 5:
+    fcgi = text.startswith(FCGI_PREFIX)
+    where = text.removeprefix(FCGI_PREFIX)
+    if where.startswith("unix:"):
+        if len(where) == 5:
             raise ConfigError(f"--listen: {text!r}: expected unix:PATH")
-        return Address(text, path=text[5:])
-    host, _, port = text.rpartition(":")
+        return Address(text, path=where[5:], fcgi=fcgi)
+    host, _, port = where.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host and "/" not in host:
         raise ConfigError(f"--listen: {text!r}: an IPv6 address needs brackets: [{host}]:{port}")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ConfigError(f"--listen: {text!r}: expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH{meant(text)}")
-    return Address(text, host or DEFAULT_HOST, int(port))
+    return Address(text, host or DEFAULT_HOST, int(port), fcgi=fcgi)
 
 
 def meant(text):
@@ -77,7 +89,7 @@ def open_all(settings):
     """Open every address. Returns the addresses, with ports filled in, and for each worker a list of
     (descriptor, flags)."""
     listeners = [[] for _ in range(settings.workers)]
-    wanted = [take_inherited(fd, listeners) for fd in inherited()]
+    wanted = [take_inherited(fd, name, listeners) for fd, name in inherited()]
     if wanted and not settings.listen and settings.host is None and settings.port is None:
         return wanted, listeners
     wanted += addresses(settings)
@@ -92,16 +104,19 @@ def open_all(settings):
 
 
 def inherited():
-    """Descriptors that a service manager hands to this very process; the variables are not left to children."""
-    names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-    pid, count, _ = (os.environ.pop(name, "") for name in names)
+    """(descriptor, name) of each that a service manager hands to this very process; the variables are not left to
+    children."""
+    variables = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    pid, count, names = (os.environ.pop(variable, "") for variable in variables)
     if pid != str(os.getpid()) or not count.isdigit():
         return []
-    return range(FIRST_INHERITED, FIRST_INHERITED + int(count))
+    names = names.split(":") + [""] * int(count)
+    return list(zip(range(FIRST_INHERITED, FIRST_INHERITED + int(count)), names, strict=False))
 
 
-def take_inherited(fd, listeners):
-    """Let all workers watch the listening socket `fd`; returns its address."""
+def take_inherited(fd, name, listeners):
+    """Let all workers watch the listening socket `fd`, for FastCGI if its name begins with "fcgi"; returns its
+    address."""
     try:
         s = socket.socket(fileno=fd)
         if not s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -110,13 +125,13 @@ def take_inherited(fd, listeners):
         raise HeartError(f"cannot use the inherited descriptor {fd}: {reason(error)}") from None
     s.setblocking(False)
     os.set_inheritable(fd, False)
+    address = Address(f"inherited descriptor {fd}", inherited=True, fcgi=name.startswith(FCGI_PREFIX[:-1]))
     if s.family == socket.AF_UNIX:
-        address = Address(f"inherited descriptor {fd}", path=s.getsockname() or "(unnamed)", inherited=True)
+        address.path = s.getsockname() or "(unnamed)"
     else:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        host, port = s.getsockname()[:2]
-        address = Address(f"inherited descriptor {fd}", host, port, inherited=True)
-    share(s, SHARED | (UNIX if s.family == socket.AF_UNIX else 0), listeners)
+        address.host, address.port = s.getsockname()[:2]
+    share(s, SHARED | address.flags() | (UNIX if s.family == socket.AF_UNIX else 0), listeners)
     return address
 
 
@@ -139,7 +154,7 @@ def open_tcp(address, settings, listeners):
         for sockets in listeners:
             s = bind_tcp(family, where, exclusive=False)
             s.listen(settings.backlog)
-            sockets.append((s.detach(), 0))
+            sockets.append((s.detach(), address.flags()))
     except OSError as error:
         raise HeartError(f"cannot listen on {address.text}: {reason(error, address)}") from None
 
@@ -172,7 +187,7 @@ def open_unix(address, settings, listeners):
         s.listen(settings.backlog)
     except OSError as error:
         raise HeartError(f"cannot listen on {address.text}: {reason(error, address)}") from None
-    share(s, SHARED | UNIX, listeners)
+    share(s, SHARED | UNIX | address.flags(), listeners)
 
 
 def remove_stale(path):

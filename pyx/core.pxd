@@ -199,6 +199,56 @@ ctypedef struct WsDeflateParams:
     uint8_t client_limits   # the client takes client_max_window_bits in an answer
 
 
+# ---- FastCGI records (fcgi_record.pxi, cgi_head.pxi): no socket, no Lua, no allocation --------------------
+
+# FastCGI 1.0, section 8.
+cdef enum FcgiType:
+    FCGI_BEGIN = 1          # FCGI_BEGIN_REQUEST
+    FCGI_ABORT = 2
+    FCGI_END = 3
+    FCGI_PARAMS = 4
+    FCGI_STDIN = 5
+    FCGI_STDOUT = 6
+    FCGI_STDERR = 7
+    FCGI_DATA = 8
+    FCGI_GET_VALUES = 9
+    FCGI_VALUES = 10        # FCGI_GET_VALUES_RESULT
+    FCGI_UNKNOWN = 11
+
+# How a request has ended, for the web server.
+cdef enum FcgiStatus:
+    FCGI_COMPLETE = 0
+    FCGI_CANT_MULTIPLEX = 1
+    FCGI_OVERLOADED = 2
+    FCGI_UNKNOWN_ROLE = 3
+
+# The header of a record.
+ctypedef struct FcgiRecord:
+    const char *why         # after a refusal: what was wrong (a constant, NUL-terminated)
+    uint16_t id             # of the request; 0: the record is about the connection
+    uint16_t length         # bytes of its content
+    uint8_t padding         # bytes behind that
+    uint8_t type            # FcgiType, or an unknown one if `id` is 0
+
+# The variables (RFC 3875 section 4.1) that make up the head of a request. p is NULL for one that is not there.
+ctypedef struct CgiVars:
+    Span all                # as name-value pairs
+    Span method
+    Span uri                # REQUEST_URI: no part of the standard, but all web servers send it
+    Span script             # SCRIPT_NAME and PATH_INFO are decoded
+    Span path
+    Span query
+    Span protocol
+    Span length
+    Span type
+    Span host               # HTTP_HOST
+    Span name               # SERVER_NAME
+    Span address            # REMOTE_ADDR
+    Span port               # REMOTE_PORT
+    Span https
+    Span scheme             # REQUEST_SCHEME
+
+
 # ---- Routes (router.pxi): patterns of Heart v1, that is of Fiber 2.5.0 ------------------------------------
 
 cdef enum:
@@ -359,6 +409,7 @@ ctypedef struct KvNode
 ctypedef struct KvWatcher
 ctypedef struct Process
 ctypedef struct Sock
+ctypedef struct Fcgi
 ctypedef struct Ws
 ctypedef struct WsReader
 ctypedef struct WsWriter
@@ -454,8 +505,11 @@ ctypedef struct Wheel:
 # on_stop    the worker ends: finish what is in flight, then close
 # takes_input whether input can be used now; else the connection is paused
 # want_body  a handler waits for (more of) the request body
+# want_output a handler waits until the client has taken what was written, or a file is on its way
+# suspend    a request goes on later, whatever it waits for
 # reply_*    one response: a head, any number of body parts, an end. `length` -1: not known
-# abort      the reply can not be finished: make sure the client notices
+# abort      the reply can not be begun or finished: make sure the client notices. The request loses its connection, and
+#            ends if no handler runs for it
 ctypedef struct Proto:
     const char *name
     void (*on_data)(Worker *w, Conn *c, char *p, size_t n) noexcept nogil
@@ -466,6 +520,8 @@ ctypedef struct Proto:
     void (*on_stop)(Worker *w, Conn *c) noexcept nogil
     bint (*takes_input)(Conn *c) noexcept nogil
     void (*want_body)(Worker *w, Req *r) noexcept nogil
+    void (*want_output)(Worker *w, Req *r) noexcept nogil
+    void (*suspend)(Worker *w, Req *r) noexcept nogil
     int (*reply_head)(Worker *w, Req *r, int64_t length) noexcept nogil
     int (*reply_body)(Worker *w, Req *r, const char *p, size_t n) noexcept nogil
     void (*reply_end)(Worker *w, Req *r) noexcept nogil
@@ -492,7 +548,7 @@ ctypedef struct Conn:
     Watch watch
     const Proto *proto
     TlsSession *tls         # NULL: the bytes are not encrypted
-    Req *req                # the request in progress, NULL between requests. Another protocol keeps its own here: Ws
+    Req *req                # the request in progress, NULL between requests. Other protocols keep theirs here: Ws, Fcgi
     uint32_t served         # requests
     uint16_t flags          # ConnFlag
     uint16_t port           # of the peer
@@ -510,6 +566,7 @@ cdef enum ListenerFlag:
     LISTENER_SHARED = 1     # one descriptor for all workers (Unix, inherited): EPOLLEXCLUSIVE
     LISTENER_UNIX = 2
     LISTENER_PAUSED = 4     # out of descriptors or connections
+    LISTENER_FCGI = 8       # its connections speak FastCGI
 
 ctypedef struct Listener:
     Watch watch
@@ -559,6 +616,10 @@ cdef enum ReqFlag:
     REQ_BODY_FAILED = 65536  # the rest of the body will not come: its syntax, a limit or a timeout
     REQ_AFTER = 262144      # State.after runs when the handler has returned
     REQ_CANCEL = 1048576    # the handler is cancelled when the client leaves
+    REQ_BODY_SEEN = 16777216    # the end of the body has arrived, but the handler has not read all of it
+    REQ_SECURE = 2097152    # the client speaks TLS with Heart or with the web server before it
+    REQ_ERRORS = 4194304    # FastCGI: something was sent as its error stream
+    REQ_PUMPED = 8388608    # FastCGI: in Fcgi.pumped
 
 # One request and its response, apart from the connection that carries it.
 ctypedef struct Req:
@@ -593,8 +654,42 @@ ctypedef struct Req:
     int64_t file_mtime
     uint64_t started        # ns: when the turn of the loop began that read its head
     uint64_t sent           # body bytes
-    uint8_t address[16]     # of the peer, as in Conn
+    uint8_t address[16]     # of the peer, as in Conn; of the client of the web server before Heart, if that tells it
+    uint16_t port
     Param params[PARAMS_MAX]
+    # over FastCGI
+    uint16_t id             # what the web server calls it
+    uint32_t progress       # bytes of input since `due` was set
+    uint64_t due            # ms: when input must have made progress; 0: none is waited for
+    Req *beside             # in Fcgi.slots
+    Req *pump               # in Fcgi.pumped
+    uint32_t vars           # its variables as name-value pairs: their offset in the head
+    uint32_t vars_len
+
+
+# ---- FastCGI (fcgi.pxi) ----------------------------------------------------------------------------------
+
+cdef enum:
+    FCGI_FEW = 8            # requests of a connection that need no table of their own
+
+# What a connection that speaks FastCGI has beside its Conn: the requests in progress, and how far the current record
+# was read.
+ctypedef struct Fcgi:
+    Req **slots             # the requests by their id, in chains; at first `few`
+    uint32_t nslots         # a power of two
+    uint32_t n              # requests
+    Req *few[FCGI_FEW]
+    Req *fresh              # its head and its body lie in the worker's memory, until on_data ends or reads another head
+    Req *pumped             # have something to send once all output has left, the oldest first
+    Req **pumped_end
+    uint64_t due            # ms: the earliest Req.due, or before it; 0: none
+    uint64_t refuse_at      # ms: when a worker that ends takes no more requests; 0: not yet known
+    uint32_t held           # requests with as much input as may wait for their handlers: no more is taken
+    uint32_t left           # content of the record that was not seen yet
+    uint16_t id             # of the record
+    uint8_t padding         # ... that was not seen yet
+    uint8_t type            # ... FcgiType
+    uint8_t last            # the connection closes when all requests have ended
 
 
 # ---- Sockets of the application (sock.pxi, lua_socket.pxi) ---------------------------------------------------
@@ -1065,6 +1160,9 @@ ctypedef struct Worker:
     Buf scratch_send        # the parts of a send together
     Req *free_reqs          # with their buffers, so that a request allocates nothing
     uint32_t nfree_reqs
+    Slab fcgis
+    uint32_t nfcgi          # requests in progress over FastCGI
+    Buf cgi                 # the head of one, made of its variables, and those behind it
     uint32_t nconns
     Conn *all
     Listener *listeners

@@ -6,7 +6,8 @@ structure and the four seams; read it first. A request's way, all on one worker:
 
     loop      the poller hands a readable socket to its connection
     conn      reads into the worker's scratch buffer and gives the bytes to the protocol
-    http1     parses heads (http_parse), decodes bodies (http_chunk), keeps pipelined requests in order
+    http1     parses heads (http_parse), decodes bodies (http_chunk), keeps pipelined requests in order; in its place
+              fcgi, for a web server in front, or after an upgrade ws
     req       routes (router), decides where the body goes, serves
     lua_run   resumes a pooled coroutine with the handler, lua_ctx is what the handler asks
     lua_reply turns what it returned into a response; http_reply writes the head into the worker's output buffer
@@ -46,6 +47,10 @@ include "http_reply.pxi"
 include "req.pxi"
 include "http1.pxi"
 include "address.pxi"
+include "fcgi_record.pxi"
+include "cgi_head.pxi"
+include "fcgi.pxi"
+include "fcgi_reply.pxi"
 include "sock.pxi"
 include "sock_listen.pxi"
 include "sock_http.pxi"
@@ -105,6 +110,7 @@ include "lua_socket_pool.pxi"
 include "lua_socket_option.pxi"
 include "lua_zlib.pxi"
 include "lua_request.pxi"
+include "lua_fcgi.pxi"
 include "lua_fs.pxi"
 include "lua_fs_file.pxi"
 include "lua_fs_watch.pxi"

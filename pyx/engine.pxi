@@ -34,6 +34,7 @@ def bind_lua(str path not None, str version not None):
     HEART_VERSION = version_kept
     number_init_gil()
     http1_init()
+    fcgi_init()
     ws_init()
     # print and io.write go through libc's stdout: whole lines at once, also into a file or a pipe.
     setvbuf(stdout, NULL, _IOLBF, 0)

@@ -12,7 +12,7 @@ cdef int listener_open(Worker *w, Listener *x, int fd, uint8_t flags) noexcept n
     x.watch.fd = fd
     x.watch.on_event = listener_on_event
     x.flags = flags
-    x.proto = &HTTP1
+    x.proto = &FCGI if flags & LISTENER_FCGI else &HTTP1
     timer_init(&x.retry, listener_on_retry)
     return listener_watch(w, x)
 

@@ -72,6 +72,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     lua_setfield(L, -2, b"tls")
     lua_zlib_open(L)
     lua_setfield(L, -2, b"zlib")
+    lua_fcgi_open(L, s)
+    lua_setfield(L, -2, b"fcgi")
     lua_fs_open(L, s)
     lua_setfield(L, -2, b"fs")
     lua_process_open(L, s)

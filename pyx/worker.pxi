@@ -49,6 +49,7 @@ cdef int worker_open(Worker *w) noexcept nogil:
     slab_init(&w.reqs, sizeof(Req))
     slab_init(&w.coros, sizeof(Coro))
     slab_init(&w.socks, sizeof(Sock))
+    slab_init(&w.fcgis, sizeof(Fcgi))
     w.now_ns = clock_ns()
     w.now = w.now_ns // 1000000
     w.wheel.now = w.now
@@ -70,9 +71,11 @@ cdef void worker_close(Worker *w) noexcept nogil:
     socks_settle(w)
     pollings_settle(w)
     slab_destroy(&w.socks)
+    slab_destroy(&w.fcgis)
     buf_free(&w.socks_spare)
     buf_free(&w.scratch_send)
     buf_free(&w.out)
+    buf_free(&w.cgi)
     buf_free(&w.scratch_text)
     buf_free(&w.scratch_json)
     buf_free(&w.ws_text)
@@ -285,7 +288,7 @@ cdef void log_z(Worker *w, uint8_t level, const char *message) noexcept nogil:
     log_message(w.log, level, span_z(message), NULL, 0)
 
 
-cdef void log_refusal(Worker *w, Conn *c, int status, const char *why) noexcept nogil:
+cdef void log_refusal(Worker *w, const uint8_t *peer, int status, const char *why) noexcept nogil:
     """A request that the engine did not accept, at level info: clients cause these, not the application."""
     cdef char number[24]
     cdef char address[ADDRESS_TEXT]
@@ -296,7 +299,7 @@ cdef void log_refusal(Worker *w, Conn *c, int status, const char *why) noexcept 
     fields[0].value = Span(&number[0], put_decimal(number, status))
     address[0] = c'"'
     fields[1].key = Span(b"remote", 6)
-    fields[1].value = Span(&address[0], 1 + address_put(c.address, address + 1))
+    fields[1].value = Span(&address[0], 1 + address_put(peer, address + 1))
     address[fields[1].value.n] = c'"'
     fields[1].value.n += 1
     log_message(w.log, LEVEL_INFO, span_z(why), fields, 2)

@@ -383,7 +383,7 @@ class Server:
             for raw in stream:
                 line = raw.decode("utf-8", "backslashreplace").rstrip("\n")
                 self.lines[name].append(line)
-                match = re.search(r"listening on (?:http://)?(\S+)", line)
+                match = re.search(r"listening on (?:http://|fcgi:)?(\S+)", line)
                 if name == "stderr" and match:
                     self.addresses.append(match[1])
 

@@ -1,0 +1,41 @@
+"""Servers with a FastCGI listener, and the application that the tests of this folder ask."""
+
+from pathlib import Path
+
+import pytest
+from fcgi_client import Client
+from heart_server import Server
+
+APP = Path(__file__).parent / "app.lua"
+FILES = {"files/small.txt": b"small", "files/large.bin": bytes(range(256)) * 4096 * 3}
+
+
+@pytest.fixture
+def respond(serve):
+    """A function that starts a server with FastCGI on a port of its own and flags."""
+
+    def start(*flags, **more):
+        more = {"files": FILES} | more
+        return serve(APP.read_text(), "--listen", "fcgi:127.0.0.1:0", *flags, **more)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """A server with FastCGI alone, for all tests of a file."""
+    with Server(APP.read_text(), "--listen", "fcgi:127.0.0.1:0", files=FILES) as server:
+        yield server
+
+
+@pytest.fixture
+def client(shared):
+    """A connection to it."""
+    with Client(shared.address()) as found:
+        yield found
+
+
+@pytest.fixture
+def files():
+    """What is served below /files, by name."""
+    return {name.removeprefix("files/"): content for name, content in FILES.items()}
