@@ -6,7 +6,7 @@
 #   root     make the Debian root, unless it is there (10 minutes; then it is kept)
 #   binary   make binary inside; leaves dist/heart-aarch64
 #   wheel    make wheel inside; leaves dist/heart-*aarch64.whl
-#   test     run the core tests of this source tree with HEART_BIN=dist/heart-aarch64
+#   test     run the core tests of this source tree with HEART_BIN=dist/heart-aarch64, then some with the wheel
 #   shell    a shell inside
 #
 # On x86-64 everything of aarch64 runs under qemu-user: the kernel hands such programs to it (binfmt_misc). An entry for
@@ -167,6 +167,24 @@ step_test() {
   within "$root" heart version
   HEART_BIN=$PWD/dist/heart-aarch64 .venv/bin/pytest -q -n 2 --dist loadfile "${without[@]}" \
     packaging/arm/test_file.py tests/lua tests/cli tests/http tests/reload
+  say "running some of them with the wheel"
+  local core_set
+  mapfile -t core_set <packaging/wheel/core-set.txt
+  HEART_BIN="$(wheel_command)" .venv/bin/pytest -q -n 2 --dist loadfile "${without[@]}" "${core_set[@]}"
+}
+
+# The words that run the wheel, installed for the Python of the root without being in it: the server sees the folders of
+# this machine's tests, and the root's libraries.
+wheel_command() {
+  local platforms=() folder=build/arm64/wheel wheels=(dist/heart-*aarch64.whl) glibc
+  [ -e "${wheels[0]}" ] || fail "dist/heart-*aarch64.whl is missing: packaging/arm/build.sh wheel"
+  for glibc in 2014 _2_17 _2_28 _2_34 _2_36; do
+    platforms+=(--platform "manylinux${glibc}_aarch64")
+  done
+  rm -rf "$folder"
+  .venv/bin/pip install --quiet --target "$folder" --only-binary=:all: --implementation cp --python-version 3.11 \
+    "${platforms[@]}" "${wheels[0]}" >&2
+  echo "env QEMU_LD_PREFIX=$root PYTHONPATH=$PWD/$folder $root/usr/bin/python3 -P -m heartc"
 }
 
 step_shell() { within "$root" bash -i; }

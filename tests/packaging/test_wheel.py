@@ -11,17 +11,7 @@ import zipfile
 import pytest
 from heart_server import ROOT, missing, run
 
-CORE_SET = [
-    "tests/cli/test_commands.py",
-    "tests/http/test_bodies.py",
-    "tests/http/test_ctx.py",
-    "tests/http/test_errors.py",
-    "tests/http/test_routes.py",
-    "tests/http/test_static_files.py",
-    "tests/reload/test_notify.py",
-    "tests/reload/test_sighup.py",
-    "tests/tls/test_core.py",
-]
+CORE_SET = (ROOT / "packaging/wheel/core-set.txt").read_text().split()
 
 
 def built(pattern):
