@@ -7,7 +7,7 @@
 #     `noexcept nogil` and return 0 or a code of `Result`; a parser returns the HTTP status of its refusal;
 #   - one worker thread owns everything it can reach; what another thread may touch is marked "shared".
 
-from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 
@@ -81,7 +81,6 @@ cdef enum HeaderId:
     HEADER_EXPECT
     HEADER_COOKIE
     HEADER_UPGRADE
-    HEADER_IF_MODIFIED_SINCE
 
 # One field line, as offsets from HttpHead.base, so that a head can be moved by copying its bytes.
 ctypedef struct Header:
@@ -322,6 +321,7 @@ ctypedef struct ArchiveFile:
     int64_t at
     uint64_t size
     int64_t mtime           # Unix time
+    uint64_t digest         # of its content
     int copy                # descriptor of a copy in memory, for what is loaded by a path; 0: none yet. Shared, atomic
 
 # Written before the workers start, then read-only but for the copies.
@@ -330,6 +330,69 @@ ctypedef struct Archive:
     uint32_t n              # 0: there is no archive
     ArchiveFile *files      # in the order of their names
     char *names
+
+
+# ---- Requests for files (http_accept.pxi, http_condition.pxi, http_range.pxi): no socket, no Lua, no allocation -----
+
+# What distinguishes one version of a file from another.
+ctypedef struct FileVersion:
+    uint64_t tag            # another one after every change
+    int64_t mtime           # Unix time
+    uint8_t recent          # it changed so lately that it may change again within one tick of the file system's clock,
+    #                       and that would show in neither: a weak validator (RFC 9110 section 8.8.1)
+
+# AskField: the fields that concern the file a request is for. Those with a list may have several lines.
+cdef enum:
+    ASK_RANGE
+    ASK_IF_RANGE
+    ASK_IF_MATCH
+    ASK_IF_NONE_MATCH
+    ASK_IF_MODIFIED
+    ASK_IF_UNMODIFIED
+    ASK_ENCODING
+    ASK_FIELDS
+
+ctypedef struct Ask:
+    const HttpHead *head
+    uint16_t first[ASK_FIELDS]      # position of its first line, if it has one
+    uint16_t times[ASK_FIELDS]      # lines
+
+# Coding: the content codings that a file may lie beside its original in.
+cdef enum:
+    CODING_NONE             # "identity": the original
+    CODING_BROTLI
+    CODING_ZSTD
+    CODING_GZIP
+    CODINGS
+
+cdef enum:
+    WEIGHT_NONE = -1        # the client has not said
+
+# How much a client likes each, in thousandths; the last one is for what it does not name ("*").
+ctypedef struct Weights:
+    int16_t of[CODINGS + 1]
+
+# Codings, the best first.
+ctypedef struct Codings:
+    uint8_t n
+    uint8_t order[CODINGS]
+
+cdef enum:
+    RANGES_MAX = 16         # parts of one answer; who asks for more gets the whole
+    RANGE_BOUNDARY = 32     # characters
+
+ctypedef struct ByteRange:
+    int64_t at
+    int64_t n
+
+# The parts of a file, as they are sent: multipart/byteranges.
+ctypedef struct FileParts:
+    int64_t start           # of the file in its descriptor
+    int64_t size            # of the whole file
+    uint8_t n
+    uint8_t next            # the part to be sent next; n: the end
+    char boundary[RANGE_BOUNDARY]
+    ByteRange ranges[RANGES_MAX]
 
 
 # ---- Static files (static.pxi) ---------------------------------------------------------------------------
@@ -348,9 +411,12 @@ ctypedef struct Folder:
 ctypedef struct StaticFile:
     int fd
     uint8_t kept            # `fd` is the archive's; else the caller closes it
+    uint8_t slashless       # it is the index of a folder, and the path had no slash at its end
+    uint8_t negotiated      # what is sent depends on Accept-Encoding
+    uint8_t coding          # Coding
     int64_t at
     uint64_t size
-    int64_t mtime           # Unix time
+    FileVersion version
     Span mime
 
 
@@ -648,10 +714,13 @@ ctypedef struct Req:
     Buf body_buf
     Buf fields              # response fields set by the handler, as lines
     Span mime               # a constant, for TYPE_SPAN
-    int file                # SOURCE_FILE: descriptor, else -1
+    int file                # descriptor of what is below the mount, else -1: it is a folder without its slash
+    uint8_t file_coding     # Coding
+    uint8_t file_negotiated     # what is sent depends on Accept-Encoding
     int64_t file_at
     int64_t file_left
-    int64_t file_mtime
+    FileVersion file_version
+    FileParts *parts        # NULL: the file is sent in one piece
     uint64_t started        # ns: when the turn of the loop began that read its head
     uint64_t sent           # body bytes
     uint8_t address[16]     # of the peer, as in Conn; of the client of the web server before Heart, if that tells it
@@ -957,6 +1026,9 @@ ctypedef struct Mount:
     Span prefix             # without trailing slash, lower case
     Folder folder
     int handler             # a Lua function, when middleware wraps it, else LUA_NOREF
+    int64_t max_age         # seconds that clients may keep a file without asking; -1: nothing is said
+    uint8_t precompressed   # files beside the originals are looked for
+    uint8_t redirect        # a folder without its slash is redirected, not served
 
 # One generation of Lua code on one worker. Requests and tasks hold it; a retired state without holders closes.
 ctypedef struct State:

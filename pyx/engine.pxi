@@ -155,6 +155,7 @@ cdef class Engine:
             f = &a.files[a.n]
             f.name = Span(name, len(entry.name))
             f.at, f.size, f.mtime = entry.at, entry.size, entry.mtime
+            f.digest = int.from_bytes(entry.digest[:8], "little")
             name += f.name.n
             a.n += 1
 

@@ -321,7 +321,7 @@ cdef void fcgi_send_file(Worker *w, Conn *c, Req *r) noexcept nogil:
     r.file_at += got
     r.file_left -= got
     r.sent += got
-    if r.file_left == 0:
+    if r.file_left == 0 and not req_next_part(w, r):
         r.flags |= REQ_HELD
         req_finish(w, r)
         return

@@ -359,7 +359,7 @@ cdef void http1_send_file(Worker *w, Req *r) noexcept nogil:
         r.file_left -= sent
         r.sent += sent
         c.progress += <uint32_t>sent
-        if r.file_left == 0:
+        if r.file_left == 0 and not req_next_part(w, r):
             req_finish(w, r)
         else:
             c.flags |= CONN_PUMP

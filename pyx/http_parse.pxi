@@ -475,9 +475,7 @@ cdef inline uint8_t field_find(const char *p, size_t n) noexcept nogil:
     elif n == 14:
         return HEADER_CONTENT_LENGTH if field_is(p, b"content-length", 14) else HEADER_OTHER
     elif n == 17:
-        if field_is(p, b"transfer-encoding", 17):
-            return HEADER_TRANSFER_ENCODING
-        return HEADER_IF_MODIFIED_SINCE if field_is(p, b"if-modified-since", 17) else HEADER_OTHER
+        return HEADER_TRANSFER_ENCODING if field_is(p, b"transfer-encoding", 17) else HEADER_OTHER
     return HEADER_OTHER
 
 

@@ -1,6 +1,9 @@
 # The table "heart.core": what the Lua half of Heart (lua_stdlib/heart) builds on. Not for applications.
 # Its functions act on the state that they were made for (upvalue 1), never on another worker's.
 
+cdef enum:
+    MAX_AGE = 0x7FFFFFFF        # seconds: more means the same to caches (RFC 9111 section 1.2.2)
+
 
 cdef inline State *l_state(lua_State *L) noexcept nogil:
     return <State *>lua_touserdata(L, lua_upvalueindex(1))
@@ -195,7 +198,8 @@ cdef bint l_option_body(lua_State *L) noexcept nogil:
 
 
 cdef int l_core_mount(lua_State *L) noexcept nogil:
-    """mount(prefix, dir[, fn]) → true, or nil and the reason. fn, if given, runs instead of the plain answer."""
+    """mount(prefix, dir, fn or nil[, {max_age = seconds, precompressed = true, redirect = false}]) → true, or nil and
+    the reason. fn, if given, runs instead of the plain answer."""
     cdef State *s = l_state(L)
     cdef Span prefix = l_check_span(L, 1)
     cdef Span dir = l_check_span(L, 2)
@@ -204,6 +208,8 @@ cdef int l_core_mount(lua_State *L) noexcept nogil:
     cdef Mount *grown
     if co == NULL or co.role != ROLE_LOAD:      # requests point into the list
         return luaL_error(L, b"directories can only be added while the script loads")
+    lua_settop(L, 4)
+    l_mount_options(L, &m)
     if folder_find(&s.worker.server.archive, dir, &m.folder) != OK:
         lua_pushnil(L)
         lua_pushstring(L, strerror(errno))
@@ -222,6 +228,45 @@ cdef int l_core_mount(lua_State *L) noexcept nogil:
     s.nmounts += 1
     lua_pushboolean(L, 1)
     return 1
+
+
+cdef void l_mount_options(lua_State *L, Mount *m) noexcept nogil:
+    """Options at index 4, checked name by name, so that a typing error is no silent default."""
+    cdef Span key
+    m.max_age = -1
+    m.precompressed = 1
+    m.redirect = 0
+    if lua_isnil(L, 4):
+        return
+    luaL_checktype(L, 4, LUA_TTABLE)
+    lua_pushnil(L)
+    while lua_next(L, 4):
+        key = Span(NULL, 0)
+        if lua_type(L, -2) == LUA_TSTRING:
+            key.p = lua_tolstring(L, -2, &key.n)
+        if span_equal(key, b"max_age", 7):
+            m.max_age = l_option_seconds(L)
+        elif span_equal(key, b"precompressed", 13):
+            m.precompressed = l_option_switch(L, b"precompressed")
+        elif span_equal(key, b"redirect", 8):
+            m.redirect = l_option_switch(L, b"redirect")
+        else:
+            lua_pushvalue(L, -2)
+            luaL_error(L, b"static: unknown option %s (there are: max_age, precompressed, redirect)",
+                       lua_tostring_z(L, -1))       # of a copy: lua_next is not done with the key
+        lua_pop(L, 1)
+
+
+cdef int64_t l_option_seconds(lua_State *L) noexcept nogil:
+    if lua_type(L, -1) != LUA_TNUMBER or not 0 <= lua_tonumber(L, -1) <= MAX_AGE:
+        luaL_error(L, b"static: max_age: expected a number of seconds, at most %d", <int>MAX_AGE)
+    return <int64_t>lua_tonumber(L, -1)
+
+
+cdef bint l_option_switch(lua_State *L, const char *name) noexcept nogil:
+    if lua_type(L, -1) != LUA_TBOOLEAN:
+        luaL_error(L, b"static: %s: expected true or false", name)
+    return lua_toboolean(L, -1)
 
 
 cdef int mount_set_prefix(Mount *m, Span prefix) noexcept nogil:

@@ -7,8 +7,6 @@
 cdef enum:
     REQS_KEPT = 64              # free requests that keep their buffers
     REQ_BUFFER_KEPT = 16384     # capacity that such a buffer may have
-    FILE_INLINE = 16384         # smaller files are read and sent with their head
-    FILE_TURN = 1048576         # bytes of a file sent in one turn of the loop
 
 
 cdef Req *req_new(Worker *w) noexcept nogil:
@@ -76,6 +74,9 @@ cdef void req_close(Worker *w, Req *r) noexcept nogil:
     """The request is over: its reply is complete or its client is gone, and no handler runs for it."""
     if r.file >= 0 and not r.flags & REQ_FILE_KEPT:
         close(r.file)
+    if unlikely(r.parts != NULL):
+        free(r.parts)
+        r.parts = NULL
     if r.flags & REQ_LISTED:
         req_unlist(r)
     if unlikely(r.waiter != NULL):
@@ -223,41 +224,6 @@ cdef uint32_t router_methods(Router *r) noexcept nogil:
     return methods
 
 
-cdef void req_find_mount(Worker *w, Req *r, Span path) noexcept nogil:
-    cdef State *s = r.state
-    cdef Mount *m
-    cdef StaticFile f
-    cdef uint32_t i
-    cdef int rc
-    if r.head.method != METHOD_GET and r.head.method != METHOD_HEAD:
-        return
-    for i in range(s.nmounts):
-        m = &s.mounts[i]
-        if not mount_covers(m, path):
-            continue
-        rc = static_open(&m.folder, path.p + m.prefix.n, path.n - m.prefix.n, &f)
-        if rc == OK:
-            r.mount = m
-            r.file = f.fd
-            r.file_at = f.at
-            r.flags |= REQ_FILE_KEPT if f.kept else 0
-            r.file_left = <int64_t>f.size
-            r.file_mtime = f.mtime
-            r.mime = f.mime
-            r.sink = SINK_DISCARD if m.handler == LUA_NOREF else SINK_BUFFER
-            return
-        if rc == ERR_SYSTEM:
-            r.status = 503
-            r.sink = SINK_DISCARD
-            return
-
-
-cdef bint mount_covers(Mount *m, Span path) noexcept nogil:
-    if path.n < m.prefix.n or not span_same(Span(path.p, m.prefix.n), m.prefix.p, m.prefix.n):
-        return False
-    return path.n == m.prefix.n or path.p[m.prefix.n] == c'/'
-
-
 # ---- Serving ---------------------------------------------------------------------------------------------
 
 cdef void req_serve(Worker *w, Req *r) noexcept nogil:
@@ -340,39 +306,6 @@ cdef void req_reply(Worker *w, Req *r, Span body) noexcept nogil:
         return
     if r.proto.reply_head(w, r, <int64_t>body.n) == OK and body.n:
         r.proto.reply_body(w, r, body.p, body.n)
-
-
-cdef void req_reply_file(Worker *w, Req *r) noexcept nogil:
-    """Answer with the open file r.file: 304 if the client has it, its head alone to HEAD, else all of it."""
-    cdef Span since = req_field(r, HEADER_IF_MODIFIED_SINCE)
-    cdef char line[64]
-    if r.ctype != TYPE_SET:
-        r.ctype = TYPE_SPAN
-    memcpy(line, b"Last-Modified: ", 15)
-    http_date_put(r.file_mtime, line + 15)
-    memcpy(line + 44, b"\r\n", 2)
-    buf_append(&r.fields, line, 46)
-    if since.p != NULL and r.status == 200 and static_not_modified(since, r.file_mtime):
-        r.status = 304
-        r.ctype = TYPE_NONE
-        r.file_left = 0
-    if r.conn == NULL or r.proto.reply_head(w, r, r.file_left) != OK:
-        return
-    if r.flags & REQ_NO_BODY or r.file_left == 0:
-        return
-    if r.file_left <= FILE_INLINE:
-        req_send_small_file(w, r)
-    else:
-        r.source = SOURCE_FILE
-
-
-cdef void req_send_small_file(Worker *w, Req *r) noexcept nogil:
-    cdef char bytes[FILE_INLINE]
-    cdef ptrdiff_t n = pread(r.file, bytes, r.file_left, r.file_at)
-    if n == r.file_left:
-        r.proto.reply_body(w, r, bytes, n)
-    else:                           # it shrank: the announced length can not be kept
-        r.proto.abort(w, r)
 
 
 cdef inline void req_done(Worker *w, Req *r) noexcept nogil:

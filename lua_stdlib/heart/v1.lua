@@ -193,22 +193,34 @@ function M.ws(path, options, fn)
   M.get(path, handler)
 end
 
+---@class heart.static.options
+---@field max_age? integer seconds that browsers and caches may keep a file without asking again (Cache-Control)
+---@field precompressed? boolean send app.js.br, .zst or .gz in place of app.js to clients that take it (default: true)
+---@field redirect? boolean redirect /docs to /docs/ if docs is a folder, in place of serving it (default: false)
+
 ---Serve the files below `dir` under `route`: GET and HEAD, index.html, no dotfiles. Several directories may be served;
 ---they are looked at before routes, and a file that does not exist goes on to the next directory or route.
 ---@param route string
 ---@param dir string relative to the working directory, else to the script's folder
-function M.static(route, dir)
+---@param options? heart.static.options
+function M.static(route, dir, options)
   check("static: route", route, "string")
   check("static: directory", dir, "string")
+  if options ~= nil then
+    check("static: options", options, "table")
+  end
   local handler
   if #layers > 0 then
     handler = compose(function()
       return core.answer()
     end)
   end
-  local ok, err = core.mount(route, dir, handler)
+  local called, ok, err = pcall(core.mount, route, dir, handler, options)
+  if not called then
+    error(ok, 2)
+  end
   if not ok and dir:sub(1, 1) ~= "/" then
-    ok = core.mount(route, core.folder .. "/" .. dir, handler)
+    ok = core.mount(route, core.folder .. "/" .. dir, handler, options)
   end
   if not ok then
     error(("static: %s: %s"):format(dir, err), 2)

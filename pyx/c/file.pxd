@@ -33,9 +33,11 @@ cdef extern from *:
     enum: ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG, EXDEV, ENXIO, ENODEV, ENOSYS
 
     struct file_stat "stat":
+        uint64_t st_ino
         uint32_t st_mode
         int64_t st_size
-        int64_t st_mtime
+        timespec st_mtim
+        timespec st_ctim
     int fstat(int fd, file_stat *s) nogil
     bint S_ISREG(uint32_t mode) nogil
     bint S_ISDIR(uint32_t mode) nogil

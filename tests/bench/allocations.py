@@ -26,12 +26,13 @@ def calls(counter=COUNTER):
     return int.from_bytes(Path(counter).read_bytes(), "little")
 
 
-def windows(url, counter=COUNTER):
-    """Calls while the server at `url` answers each number of requests in WINDOWS, after a warm-up."""
-    load.h2load(url, requests=WARM_UP, connections=CONNECTIONS)
+def windows(url, counter=COUNTER, fields=()):
+    """Calls while the server at `url` answers each number of requests in WINDOWS, after a warm-up. All requests have
+    these field lines."""
+    load.h2load(url, requests=WARM_UP, connections=CONNECTIONS, fields=fields)
     marks = [calls_settled(counter)]
     for requests in WINDOWS:
-        load.h2load(url, requests=requests, connections=CONNECTIONS)
+        load.h2load(url, requests=requests, connections=CONNECTIONS, fields=fields)
         marks.append(calls_settled(counter))
     return [after - before for before, after in pairwise(marks)]
 

@@ -55,9 +55,10 @@ def wrk(url, *, connections, seconds, threads=1, depth=1, close=False, cpus=None
     return Load(seen["requests"], seen["requests"] / seen["microseconds"] * 1e6, p99)
 
 
-def h2load(url, *, requests, connections):
-    """Send exactly `requests` requests with HTTP/1.1. Raises when one of them does not succeed."""
-    argv = [tool("h2load", "nghttp2-client"), "--h1", "-n", requests, "-c", connections, url]
+def h2load(url, *, requests, connections, fields=()):
+    """Send exactly `requests` requests with HTTP/1.1, each with these field lines. Raises when one does not succeed."""
+    more = [word for field in fields for word in ("-H", field)]
+    argv = [tool("h2load", "nghttp2-client"), "--h1", "-n", requests, "-c", connections, *more, url]
     result = subprocess.run([*map(str, argv)], capture_output=True, text=True)
     if f" {requests} succeeded, 0 failed, 0 errored, 0 timeout" not in result.stdout:
         raise BenchError(f"h2load failed: {result.stdout}{result.stderr}")

@@ -23,6 +23,36 @@ def counted(request, tmp_path):
         yield server, counter
 
 
+@pytest.fixture
+def site(tmp_path):
+    """The same for files, one of them with a compressed one beside it."""
+    need("h2load", "nghttp2-client")
+    files = {"large.bin": "x" * 100000, "app.js": "original", "app.js.gz": "compressed"}
+    counter = tmp_path / "calls"
+    code = 'require("heart.v1").static("/", "site", { max_age = 60 })'
+    with Server(
+        code,
+        "--no-access-log",
+        files={f"site/{name}": text for name, text in files.items()},
+        env=allocations.environment(counter),
+    ) as server:
+        yield server, counter
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/app.js", ["Accept-Encoding: br;q=0.9, gzip", 'If-None-Match: "x"', "Range: bytes=1-9"]),
+        pytest.param("/large.bin", ["Range: bytes=-20000"], marks=pytest.mark.nightly),
+    ],
+)
+def test_files_cause_no_malloc_calls(site, path, fields):
+    """With conditions, a range, and a choice between codings."""
+    server, counter = site
+    few, many = allocations.windows(server.url + path, counter, fields)
+    assert few == many
+
+
 @pytest.mark.parametrize("path", ["/hello", "/echo?name=X"])
 def test_twice_the_requests_cause_equal_malloc_calls(counted, path):
     server, counter = counted

@@ -1,10 +1,12 @@
 """A bundled application runs as its files do: the same answers, messages and rules, read from the executable."""
 
+import gzip
 import os
 import re
 import signal
 import time
 from email.utils import formatdate
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,7 @@ FILES = {
     "empty.txt": "",
     "public/index.html": "home",
     "public/style.css": "body {}",
+    "public/style.css.gz": gzip.compress(b"body {}", mtime=0),
     "public/empty.txt": "",
     "public/sub/index.html": "sub",
     "public/with space.txt": "space",
@@ -312,6 +315,25 @@ def test_dates_of_static_files_are_those_of_the_files(server):
     assert response["last-modified"] == formatdate(OLD, usegmt=True)
     assert server.get("/style.css", [("If-Modified-Since", formatdate(OLD, usegmt=True))]).status == 304
     assert server.get("/style.css", [("If-Modified-Since", formatdate(OLD - 1, usegmt=True))]).status == 200
+
+
+def test_parts_and_versions_of_static_files_are_told(server):
+    """The version is that of the content, so that it is the same wherever the bundle runs."""
+    whole = server.get("/style.css")
+    assert whole["etag"] == f'"{int.from_bytes(blake2b(whole.body, digest_size=16).digest()[:8], "little"):x}"'
+    assert server.get("/style.css", [("If-None-Match", whole["etag"])]).status == 304
+    for first, last in ((1000000, 7999999), (len(BIG) - 10, len(BIG) - 1)):
+        part = server.get("/big.bin", [("Range", f"bytes={first}-{last}")])
+        assert (part.status, part.body) == (206, BIG[first : last + 1])
+        assert part["content-range"] == f"bytes {first}-{last}/{len(BIG)}"
+    several = server.get("/big.bin", [("Range", "bytes=0-99,5000000-8999999")])
+    assert BIG[:100] in several.body and BIG[5000000:9000000] in several.body
+
+
+def test_precompressed_static_file_is_served_from_inside(server):
+    answer = server.get("/style.css", [("Accept-Encoding", "gzip")])
+    assert (answer["content-encoding"], gzip.decompress(answer.body)) == ("gzip", b"body {}")
+    assert (answer["content-type"], answer["vary"]) == ("text/css; charset=utf-8", "Accept-Encoding")
 
 
 def test_static_folder_on_the_disk_is_served_too(tmp_path):

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # cython: nonecheck=False
-"""Static files for Python tests. Every text is read flush against an unmapped page."""
+"""Static files, media types and dates for Python tests. Every text is read flush against an unmapped page."""
 
 include "c/lua.pxd"
 include "core.pxd"
@@ -10,26 +10,45 @@ include "mem.pxi"
 include "url.pxi"
 include "log_line.pxi"
 include "archive.pxi"
+include "mime.pxi"
+include "http_date.pxi"
 include "static.pxi"
 include "guard.pxi"
 
 from libc.stdlib cimport calloc
 
 import os
+from collections import namedtuple
 
 
-def open_file(int dirfd, bytes rel):
-    """(fd, size, mtime, media type), or None if there is nothing to serve; OSError when the system fails."""
+Found = namedtuple("Found", "fd at size mtime mime coding negotiated slashless tag recent")
+CODING_NAMES = [None, "br", "zstd", "gzip"]
+
+
+cdef object found(StaticFile *f):
+    return Found(f.fd, f.at, f.size, f.version.mtime, f.mime.p[:f.mime.n].decode(), CODING_NAMES[f.coding],
+                 bool(f.negotiated), bool(f.slashless), f.version.tag, bool(f.version.recent))
+
+
+def open_file(int dirfd, bytes rel, names=None):
+    """A Found, or None if there is nothing to serve; OSError when the system fails. `names` are the codings that the
+    client takes; None: there is no negotiation."""
     cdef StaticFile f
     cdef Span s = guarded(rel)
     cdef Folder folder = Folder(dirfd, NULL, Span(NULL, 0))
-    cdef int rc = static_open(&folder, s.p, s.n, &f)
+    cdef Codings codings
+    cdef int rc
+    codings.n = 0
+    for name in names or ():
+        codings.order[codings.n] = CODING_NAMES.index(name)
+        codings.n += 1
+    rc = static_open(&folder, s.p, s.n, &codings if names is not None else NULL, &f)
     if rc == ERR_SYSTEM:
         raise OSError(errno, os.strerror(errno))
     if rc != OK:
         return None
     assert f.at == 0 and not f.kept
-    return f.fd, f.size, f.mtime, f.mime.p[:f.mime.n].decode()
+    return found(&f)
 
 
 cdef class Archived:
@@ -50,6 +69,7 @@ cdef class Archived:
         for entry in archive.entries:
             a.files[a.n].name = Span(names.p, len(entry.name))
             a.files[a.n].at, a.files[a.n].size, a.files[a.n].mtime = entry.at, entry.size, entry.mtime
+            a.files[a.n].digest = int.from_bytes(entry.digest[:8], "little")
             names.p += len(entry.name)
             a.n += 1
 
@@ -61,23 +81,25 @@ cdef class Archived:
         cdef ArchiveFile *f = archive_find_path(&self.archive, guarded(path))
         return f.name.p[:f.name.n] if f != NULL else None
 
-    def open_file(self, bytes folder, bytes rel):
-        """(position, size, mtime, media type) of the file that is served for `rel` below `folder`, or None; KeyError
-        if there is no such folder."""
+    def open_file(self, bytes folder, bytes rel, bint gzip=False):
+        """The Found for `rel` below `folder`, or None; KeyError if there is no such folder."""
         cdef Folder where
         cdef StaticFile f
+        cdef Codings codings
         cdef Span s
         cdef int rc
         if archive_folder(&self.archive, guarded(folder), &where) != OK:
             raise KeyError(folder)
         s = guarded(rel)
-        rc = static_open(&where, s.p, s.n, &f)
+        codings.n = gzip
+        codings.order[0] = CODING_GZIP
+        rc = static_open(&where, s.p, s.n, &codings, &f)
         folder_close(&where)
         if rc != OK:
             assert rc == ERR_MISSING
             return None
         assert f.fd == self.archive.fd and f.kept
-        return f.at, f.size, f.mtime, f.mime.p[:f.mime.n].decode()
+        return found(&f)
 
     def read(self, bytes path):
         """The content of a file; OSError when it is not all there."""
@@ -119,8 +141,8 @@ def open_walk(int dirfd, bytes path):
 
 
 def mime_type(bytes path):
-    cdef Span m = static_mime(guarded(path))
-    return m.p[:m.n].decode()
+    cdef const mime *m = mime_find(guarded(path))
+    return m.type[:m.type_n].decode()
 
 
 def mime_table():
@@ -138,7 +160,3 @@ def date_seconds(bytes text):
     """Unix time; None if the text is no date."""
     cdef int64_t seconds = 0
     return seconds if http_date_parse(guarded(text), &seconds) == OK else None
-
-
-def not_modified(bytes since, int64_t mtime):
-    return bool(static_not_modified(guarded(since), mtime))

@@ -12,7 +12,10 @@ CYTHON = sorted((ROOT / "pyx").glob("*.pxi")) + sorted((ROOT / "pyx").glob("*.py
 PYTHON = sorted((ROOT / "heartc").glob("*.py"))
 TESTS = sorted(p for p in (ROOT / "tests").rglob("*.py"))
 LUA = sorted((ROOT / "lua_stdlib").rglob("*.lua"))
-CODECS = ["http_parse", "http_response", "http_chunk", "ws_frame", "fcgi_record", "cgi_head"]
+CODECS = [
+    *("http_parse", "http_response", "http_chunk", "http_accept", "http_condition", "http_range"),
+    *("ws_frame", "fcgi_record", "cgi_head"),
+]
 FUNCTION_LINES = 120
 FILE_LINES = 700
 

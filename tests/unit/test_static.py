@@ -58,7 +58,7 @@ def served(request, site, tmp_path):
 
         def archived(path):
             entry = native.open_file(b"site", path)
-            return entry and os.pread(found.fd, entry[1], entry[0])
+            return entry and os.pread(found.fd, entry.size, entry.at)
 
         yield archived
 
@@ -68,9 +68,9 @@ def content(descriptor, path):
     found = static.open_file(descriptor, path)
     if found is None:
         return None
-    with os.fdopen(found[0], "rb") as file:
+    with os.fdopen(found.fd, "rb") as file:
         body = file.read()
-    assert len(body) == found[1]
+    assert len(body) == found.size
     return body
 
 
@@ -242,18 +242,182 @@ def test_no_descriptor_is_leaked(site):
 
 def test_descriptor_is_closed_on_exec(site):
     found = static.open_file(site[1], b"/index.html")
-    assert not os.get_inheritable(found[0])
-    os.close(found[0])
+    assert not os.get_inheritable(found.fd)
+    os.close(found.fd)
+
+
+def looked_at(site, path, codings=None):
+    """What is found for a path, closed again."""
+    found = static.open_file(site[1], path, codings)
+    os.close(found.fd)
+    return found
 
 
 def test_size_time_and_type_are_those_of_the_file(site):
     os.utime(site[0] / "css" / "a.css", (1, 784111777))
-    descriptor, size, mtime, mime = static.open_file(site[1], b"/css/a.css")
-    os.close(descriptor)
-    assert (size, mtime, mime) == (3, 784111777, "text/css; charset=utf-8")
-    descriptor, *_, mime = static.open_file(site[1], b"/css/deep")
-    os.close(descriptor)
-    assert mime == "text/html; charset=utf-8"
+    found = looked_at(site, b"/css/a.css")
+    assert (found.size, found.mtime, found.mime) == (3, 784111777, "text/css; charset=utf-8")
+    assert looked_at(site, b"/css/deep").mime == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("path", "slashless"),
+    [
+        (b"", True),
+        (b"/", False),
+        (b"/css/deep", True),
+        (b"/css/deep/", False),
+        (b"/css/deep%2f", False),
+        (b"/v1.", True),
+    ],
+)
+def test_folder_without_its_slash_is_known(site, path, slashless):
+    """Relative links of its page would lead elsewhere."""
+    (site[0] / "v1.").mkdir()
+    (site[0] / "v1." / "index.html").touch()
+    assert looked_at(site, path).slashless == slashless
+
+
+# ---- Versions ----------------------------------------------------------------------------------------------
+
+
+def test_version_stays_while_the_file_does(site):
+    assert looked_at(site, b"/css/a.css").tag == looked_at(site, b"/css/a.css").tag
+
+
+def rewrite(path):
+    path.write_bytes(b"ssc")
+    os.utime(path, (1, 784111777))
+
+
+def replace(path):
+    other = path.with_name("other.css")
+    rewrite(other)
+    other.rename(path)
+
+
+@pytest.mark.parametrize("change", [rewrite, replace])
+def test_version_changes_though_size_and_time_do_not(site, change):
+    """As when an archive, or a build with a fixed time, replaces files."""
+    path = site[0] / "css" / "a.css"
+    os.utime(path, (1, 784111777))
+    before = looked_at(site, b"/css/a.css")
+    time.sleep(0.02)  # a tick of the file system's clock
+    change(path)
+    after = looked_at(site, b"/css/a.css")
+    assert (after.size, after.mtime) == (before.size, before.mtime)
+    assert after.tag != before.tag
+
+
+def test_file_that_has_just_changed_is_recent(site):
+    """It may change again before the clock of the file system moves on."""
+    path = site[0] / "css" / "a.css"
+    assert looked_at(site, b"/css/a.css").recent
+    os.utime(path, (1, 1))
+    assert looked_at(site, b"/css/a.css").recent
+    root = os.open(os.path.dirname(__file__), os.O_RDONLY)
+    assert not looked_at((None, root), b"/" + os.path.basename(__file__).encode()).recent
+    os.close(root)
+
+
+def test_version_of_an_archived_file_is_that_of_its_content(site, tmp_path):
+    """The same on every machine, whenever the bundle was made."""
+    (tmp_path / "main.lua").touch()
+    tags = set()
+    for name in ("one", "two"):
+        os.utime(site[0] / "css" / "a.css", (1, len(tags)))
+        files = selection.Selection(str(tmp_path / "main.lua")).files
+        with write_archive(tmp_path / name, files) as archive:
+            found = static.Archived(archive).open_file(b"site", b"/css/a.css")
+            assert not found.recent
+            tags.add(found.tag)
+    assert len(tags) == 1
+
+
+# ---- Precompressed files -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compressed(site):
+    """A folder in which a.css lies compressed in every way, and b.css as gzip; gives what `site` does."""
+    for name in ("a.css.br", "a.css.zst", "a.css.gz", "b.css", "b.css.gz", "c.png", "c.png.gz"):
+        (site[0] / "css" / name).write_bytes(name.encode())
+    return site
+
+
+@pytest.mark.parametrize(
+    ("name", "codings", "coding"),
+    [
+        (b"a.css", ["br", "zstd", "gzip"], "br"),
+        (b"a.css", ["zstd", "br", "gzip"], "zstd"),
+        (b"a.css", ["gzip"], "gzip"),
+        (b"a.css", [], None),
+        (b"a.css", None, None),
+        (b"b.css", ["br", "zstd", "gzip"], "gzip"),
+        (b"b.css", ["br", "zstd"], None),
+        (b"b.css.gz", ["gzip"], None),
+        (b"c.png", ["gzip"], None),
+    ],
+)
+def test_first_coding_that_there_is_is_taken(compressed, name, codings, coding):
+    found = looked_at(compressed, b"/css/" + name, codings)
+    assert found.coding == coding
+    assert found.negotiated == (codings is not None and name.endswith(b"css"))
+    suffix = {"br": b".br", "zstd": b".zst", "gzip": b".gz", None: b""}[coding]
+    size = os.stat(compressed[0] / "css" / (name + suffix).decode()).st_size
+    assert (found.size, found.mime) == (size, static.mime_type(name))
+
+
+def test_compressed_file_that_is_older_than_its_original_is_not_taken(compressed):
+    os.utime(compressed[0] / "css" / "a.css.br", (1, 1))
+    assert looked_at(compressed, b"/css/a.css", ["br", "gzip"]).coding == "gzip"
+
+
+def test_compressed_index_stands_for_its_folder(compressed):
+    (compressed[0] / "css" / "deep" / "index.html.gz").write_bytes(b"x")
+    found = looked_at(compressed, b"/css/deep", ["gzip"])
+    assert (found.coding, found.slashless, found.mime) == ("gzip", True, "text/html; charset=utf-8")
+
+
+def test_compressed_file_alone_is_none(compressed):
+    (compressed[0] / "css" / "b.css").unlink()
+    assert static.open_file(compressed[1], b"/css/b.css", ["gzip"]) is None
+
+
+def test_what_is_no_file_beside_the_original_is_passed_over(compressed):
+    """A folder, and a link that leads out; no descriptor is left open."""
+    css = compressed[0] / "css"
+    (css / "b.css.br").mkdir()
+    (css / "b.css.zst").symlink_to("../../secret.txt")
+    (css / "b.css.gz").unlink()
+    count = len(os.listdir("/proc/self/fd"))
+    assert looked_at(compressed, b"/css/b.css", ["br", "zstd", "gzip"]).coding is None
+    assert looked_at(compressed, b"/css/a.css", ["br", "zstd", "gzip"]).coding == "br"
+    assert len(os.listdir("/proc/self/fd")) == count
+
+
+def test_longest_path_has_no_room_for_a_suffix(site):
+    folder, path = os.dup(site[1]), b"d" * 255
+    for _ in range(15):
+        os.mkdir(path[-255:], dir_fd=folder)
+        inner = os.open(path[-255:], os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder, path = inner, path + b"/" + b"d" * 255
+    name = b"f" * (4094 - 15 * 256)
+    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    found = looked_at(site, b"/".join([b"d" * 255] * 15 + [name]), ["br", "gzip"])
+    assert (found.negotiated, found.coding) == (True, None)
+
+
+def test_compressed_file_of_an_archive_is_taken(compressed, tmp_path):
+    (tmp_path / "main.lua").touch()
+    with write_archive(tmp_path / "app", selection.Selection(str(tmp_path / "main.lua")).files) as archive:
+        native = static.Archived(archive)
+        found = native.open_file(b"site", b"/css/b.css", gzip=True)
+        assert found.coding == "gzip"
+        assert os.pread(archive.fd, found.size, found.at) == b"b.css.gz"
+        assert native.open_file(b"site", b"/css/b.css").coding is None
 
 
 def test_walk_without_openat2_follows_no_link(site):
@@ -442,19 +606,3 @@ def test_random_text_is_read_within_its_bounds():
         assert seconds is None or static.date_text(seconds)[5:7].isdigit()
         static.clean_path(text)
         static.mime_type(text)
-
-
-@pytest.mark.parametrize(
-    ("since", "mtime", "answer"),
-    [
-        (b"Sun, 06 Nov 1994 08:49:37 GMT", 784111777, True),
-        (b"Sun, 06 Nov 1994 08:49:37 GMT", 784111776, True),
-        (b"Sun, 06 Nov 1994 08:49:37 GMT", 784111778, False),
-        (b"Sun Nov  6 08:49:37 1994", 784111777, True),
-        (b"yesterday", 0, False),
-        (b"", 0, False),
-    ],
-)
-def test_file_is_unmodified_only_up_to_the_given_date(since, mtime, answer):
-    """RFC 9110 section 13.1.3."""
-    assert static.not_modified(since, mtime) is answer
