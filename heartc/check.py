@@ -126,7 +126,7 @@ def route_problems(engine, script):
 
 def settings_for(script):
     """What a server would run with, for one worker."""
-    settings = config.read_options([script, "--workers", "1"])
+    settings = config.read_options([config.check_script([script]), "--workers", "1"])
     settings.checking = True
     settings.color = False
     settings.stdlib = lualib.stdlib_path()

@@ -244,7 +244,7 @@ def wrong_use(flag, command):
 def unknown_command(word):
     """The message about a command that does not exist; the word may be an application."""
     for path in (os.path.join(word, "main.lua"), word):
-        if word and os.path.isfile(path):
+        if word and (os.path.isfile(path) or os.path.isdir(path)):
             return f"{word}: no such command; did you mean heart serve {path}?"
     near = nearest(word, [command.name for command in commands.COMMANDS if not command.hidden])
     return f"{word or repr(word)}: no such command" + (f"; did you mean {near}?" if near else " (see heart --help)")

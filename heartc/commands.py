@@ -87,6 +87,7 @@ def plain(flag, kind, help, **more):
 
 
 SCRIPT = Kind("SCRIPT", "a Lua file", str, "scripts")
+TARGET = Kind("SCRIPT|DIR", "a Lua file or a folder", str, "scripts")
 FILE = Kind("FILE", "a file", str, "files")
 PATTERN = Kind("PATTERN", "a name or a path, with * for any text", str)
 URL = Kind("URL", "an address such as http://127.0.0.1:3333/", str)
@@ -125,9 +126,11 @@ COMMANDS = (
         "serve",
         RUN,
         "Serve an application until it is stopped.",
-        (Argument(SCRIPT, "The Lua file to serve."),),
+        (Argument(TARGET, "The Lua file to serve, or a folder: its main.lua, else its files."),),
         config.OPTIONS,
         (
+            "A folder without a main.lua is a site of files: heart serve public. One with other Lua files is refused: "
+            "their source is not for everybody.",
             "SIGTERM and SIGINT stop the server, SIGHUP loads the application anew. Flags win over the environment, "
             "the environment wins over the defaults. A size is a number of bytes such as 65536, 16K, 4M or 1G; times "
             "are in seconds.",

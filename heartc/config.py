@@ -275,7 +275,8 @@ LINGER_TIMEOUT = 2.0
 
 
 class Settings:
-    """What a server runs with: the options by their names, and `script`, `dev`, `access_log`, `color`, `checking`."""
+    """What a server runs with: the options by their names, and `script`, `dev`, `access_log`, `color`, `checking`. To
+    serve the files of a folder `script` is None and `site` that folder, else "" """
 
 
 def read_options(arguments):
@@ -284,7 +285,11 @@ def read_options(arguments):
         arguments = arguments[1:]
     settings = new_settings()
     read_environment(settings)
-    settings.script = check_script(read_arguments(settings, arguments))
+    settings.script, settings.site = read_target(read_arguments(settings, arguments))
+    if settings.site and settings.watch:
+        raise ConfigError(
+            f"--watch: files of {settings.site} are read when they are asked for: there is nothing to reload"
+        )
     complete(settings)
     return settings
 
@@ -302,6 +307,7 @@ def new_settings():
     settings.linger_timeout = LINGER_TIMEOUT
     settings.color = not os.environ.get("NO_COLOR")
     settings.archive = None
+    settings.site = ""
     return settings
 
 
@@ -379,6 +385,33 @@ def unknown_option(flag, page):
     """The message about a flag that does not exist."""
     near = nearest_flag(flag, BY_FLAG)
     return f"{flag}: no such option" + (f"; did you mean {near}?" if near else f" (see {page})")
+
+
+def read_target(words):
+    """What is to be served: (script, "") or (None, folder of files)."""
+    if len(words) != 1 or not os.path.isdir(words[0]):
+        return check_script(words), ""
+    main = os.path.join(words[0], "main.lua")
+    return (check_script([main]), "") if os.path.isfile(main) else (None, check_site(words[0]))
+
+
+def check_site(folder):
+    """The path of a folder whose files are to be served, or an error that helps. What looks like an application is
+    refused: its source is not for everybody."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: can not be read: {error.strerror.lower()}; expected a folder that this user may read"
+        ) from None
+    script = next((name for name in names if name.endswith(".lua")), None)
+    if script is not None:
+        raise ConfigError(
+            f"{folder}: holds {script}, which anybody could read; did you mean {os.path.join(folder, script)}?"
+        )
+    if all(name.startswith(".") for name in names):
+        raise ConfigError(f"{folder}: is an empty folder; expected a Lua file, or a folder with files to serve")
+    return folder
 
 
 def check_script(words):

@@ -29,6 +29,8 @@ def serve(settings):
         stdlib = lualib.stdlib_path()
         _core.bind_lua(lualib.luajit_path(), __version__)
         settings.stdlib = stdlib
+        if settings.site:
+            settings.script = os.path.join(stdlib, "heart", "site.lua")
         settings.package_path = lualib.package_path(settings.script, stdlib)
         settings.package_cpath = lualib.package_cpath(settings.script)
         settings.libraries = lualib.libraries()

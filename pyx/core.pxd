@@ -1297,6 +1297,7 @@ ctypedef struct Server:
     Buf libraries           # what Lua code may load by FFI: names and what to load, each with a NUL behind it
     Buf channels            # --channels, as names and values, each with a NUL behind it; empty: not given
     Buf stdlib
+    Buf site                # `heart serve DIR`: the folder
     Archive archive
 
 

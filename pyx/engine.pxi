@@ -84,6 +84,7 @@ cdef class Engine:
         if options.channels:
             buf_set_gil(&g.channels, "".join([f"{name}\0{value}\0" for name, value in options.channels.items()]))
         buf_set_gil(&g.stdlib, options.stdlib)
+        buf_set_gil(&g.site, options.site)
         if options.archive is not None:
             self.set_archive(options.archive)
         for i, sockets in enumerate(listeners):

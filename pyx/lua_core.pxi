@@ -22,6 +22,7 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     lua_createtable(L, 0, 24)
     core_put(L, s, b"route", l_core_route)
     core_put(L, s, b"mount", l_core_mount)
+    core_put(L, s, b"page", l_core_page)
     core_put(L, s, b"fallback", l_core_fallback)
     core_put(L, s, b"onerror", l_core_onerror)
     core_put(L, s, b"on", l_core_on)
@@ -45,6 +46,8 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
         lua_setfield(L, -2, b"channels")
     lua_push_folder(L, s.worker.server)
     lua_setfield(L, -2, b"folder")
+    lua_pushlstring(L, s.worker.server.site.p, s.worker.server.site.n)
+    lua_setfield(L, -2, b"site")
     lua_request_open(L, s)
     lua_setfield(L, -2, b"request")
     lua_archive_open(L, s)
@@ -267,6 +270,25 @@ cdef bint l_option_switch(lua_State *L, const char *name) noexcept nogil:
     if lua_type(L, -1) != LUA_TBOOLEAN:
         luaL_error(L, b"static: %s: expected true or false", name)
     return lua_toboolean(L, -1)
+
+
+cdef int l_core_page(lua_State *L) noexcept nogil:
+    """page(path) → what a handler returns to answer with this file below the first mount; nil: there is none."""
+    cdef State *s = l_state(L)
+    cdef Span path = l_check_span(L, 1)
+    cdef Worker *w = worker_self()
+    cdef Req *r = w.running.req if w.running != NULL else NULL
+    cdef StaticFile f
+    if r == NULL or r.mount != NULL or r.state != s or s.nmounts == 0:
+        return luaL_error(L, b"no request is served here that could have a page")
+    if static_open(&s.mounts[0].folder, path.p, path.n, NULL, &f) != OK:
+        return 0
+    if f.slashless:
+        static_close(&f)
+        return 0
+    req_take_file(r, &s.mounts[0], &f)
+    lua_pushlightuserdata(L, &FILE_TAG)
+    return 1
 
 
 cdef int mount_set_prefix(Mount *m, Span prefix) noexcept nogil:

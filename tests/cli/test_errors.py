@@ -36,7 +36,7 @@ def refused(*args, status=2, **more):
         (("serve", "index.lua"), "index.lua: no such file; did you mean main.lua?"),
         (("serve", "./mian.lua"), "./mian.lua: no such file; did you mean ./main.lua?"),
         (("serve", "app/main.lua"), "app/main.lua: no such file; there is no folder app"),
-        (("serve", "."), ".: is a folder; did you mean ./main.lua?"),
+        (("check", "."), ".: is a folder; did you mean ./main.lua?"),
         (("serve",), "SCRIPT is missing; did you mean heart serve main.lua?"),
         (("serve", "--dev"), "SCRIPT is missing; did you mean heart serve main.lua?"),
         (("serve", "main.lua", "x.lua"), "x.lua: one SCRIPT only, main.lua was given before"),
@@ -75,7 +75,33 @@ def test_missing_script_where_there_is_none(tmp_path):
 
 
 def test_folder_without_a_script_is_told(tmp_path):
-    assert refused("serve", tmp_path) == f"{tmp_path}: is a folder; expected a Lua file"
+    assert refused("check", tmp_path) == f"{tmp_path}: is a folder; expected a Lua file"
+
+
+def test_folder_without_files_is_told(tmp_path):
+    (tmp_path / ".hidden").touch()
+    expected = f"{tmp_path}: is an empty folder; expected a Lua file, or a folder with files to serve"
+    assert refused("serve", tmp_path) == expected
+
+
+def test_folder_with_the_source_of_an_application_is_not_served(tmp_path):
+    """Whoever names it so means the application."""
+    for name in ("index.html", "shop.lua", "x.lua"):
+        (tmp_path / name).touch()
+    expected = f"{tmp_path}: holds shop.lua, which anybody could read; did you mean {tmp_path}/shop.lua?"
+    assert refused("serve", tmp_path) == expected
+
+
+def test_folder_as_command_is_served_by_its_name(tmp_path):
+    (tmp_path / "public").mkdir()
+    assert refused("public", cwd=tmp_path) == "public: no such command; did you mean heart serve public?"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read every folder")
+def test_folder_that_may_not_be_read_is_told(tmp_path):
+    (tmp_path / "x").mkdir(mode=0)
+    expected = "can not be read: permission denied; expected a folder that this user may read"
+    assert refused("serve", tmp_path / "x") == f"{tmp_path / 'x'}: {expected}"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,18 @@ def test_file_is_served(client, files, name):
     assert head.out.endswith(b"\r\n\r\n") and head.header("content-length") == str(len(files[name]))
 
 
+def test_several_parts_of_a_file_are_served(client, files):
+    """The head of the next part follows when the one before is sent."""
+    data = files["large.bin"]
+    answer = client.fetch(target="/files/large.bin", HTTP_RANGE="bytes=0-99999,200000-2000000")
+    assert (answer.status, answer.header("content-length")) == (206, str(len(answer.body)))
+    heads = [line for line in answer.body.split(b"\r\n") if line.startswith(b"Content-Range")]
+    assert heads == [b"Content-Range: bytes %d-%d/%d" % (a, b, len(data)) for a, b in ((0, 99999), (200000, 2000000))]
+    assert data[:100000] in answer.body and data[200000:2000001] in answer.body
+    tag = client.fetch(target="/files/large.bin", method="HEAD").header("etag")
+    assert client.fetch(target="/files/large.bin", HTTP_IF_NONE_MATCH=tag).status == 304
+
+
 def test_failed_handler_is_answered_with_500(client):
     assert client.fetch(target="/fail").status == 500
     assert client.fetch().text == "hello"
