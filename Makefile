@@ -52,7 +52,7 @@ format: $(VENV)/stamp-tests build/stylua/stamp
 	node tests/tools/stylua.mjs $(LUA)
 
 asan: $(VENV)/stamp-core build/asan/stamp
-	$(asan_env) $(BIN)/pytest -n 2 --dist loadfile --ignore tests/http/test_allocations.py tests/http tests/kv tests/task tests/client tests/tls tests/socket tests/os tests/compat tests/ws tests/channel $(ARGS)
+	$(asan_env) $(BIN)/pytest -n 2 --dist loadfile --ignore tests/http/test_allocations.py tests/http tests/kv tests/task tests/client tests/tls tests/socket tests/os tests/compat tests/ws tests/channel tests/fcgi $(ARGS)
 
 fuzz: $(VENV)/stamp-tests
 	$(call need,clang,clang)

@@ -69,19 +69,20 @@ def read_address(text):
         host = host[1:-1]
     elif ":" in host and "/" not in host:
         raise ConfigError(f"--listen: {text!r}: an IPv6 address needs brackets: [{host}]:{port}")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ConfigError(f"--listen: {text!r}: expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH{meant(text)}")
+    if "/" in host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ConfigError(f"--listen: {text!r}: expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH{meant(where, fcgi)}")
     return Address(text, host or DEFAULT_HOST, int(port), fcgi=fcgi)
 
 
-def meant(text):
+def meant(where, fcgi):
     """The end of a message about an address: what it probably was to be."""
-    if "://" in text:
-        return f"; did you mean {text.partition('://')[2].rstrip('/')}?"
-    if "/" in text:
-        return f"; did you mean unix:{text}?"
-    if text and ":" not in text and not text.isdigit():
-        return f"; did you mean {text}:{DEFAULT_PORT}?"
+    scheme = FCGI_PREFIX if fcgi else ""
+    if "//" in where:
+        return f"; did you mean {scheme}{where.partition('//')[2].rstrip('/')}?"
+    if "/" in where:
+        return f"; did you mean {scheme}unix:{where}?"
+    if where and ":" not in where and not where.isdigit():
+        return f"; did you mean {scheme}{where}:{DEFAULT_PORT}?"
     return ""
 
 

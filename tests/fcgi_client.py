@@ -117,7 +117,10 @@ class Client:
     """One connection. Everything that comes is sorted into `answers` by the number of its request."""
 
     def __init__(self, address, timeout=PATIENCE):
-        self.sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        if isinstance(address, str):
+            self.sock = socket.socket(socket.AF_UNIX)
+        else:
+            self.sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         self.sock.settimeout(timeout)
         self.sock.connect(address)
         self.rest = bytearray()

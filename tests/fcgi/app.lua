@@ -114,6 +114,33 @@ app.get("/aborted", function()
     return tostring(aborted)
 end)
 
+local ended = 0
+app.get("/endless", function(ctx)
+    return ctx.stream(function(write)
+        while write(("x"):rep(1000)) do
+            task.sleep(0.01)
+        end
+        ended = ended + 1
+    end)
+end)
+
+app.get("/ended", function()
+    return tostring(ended)
+end)
+
+app.get("/target/*", function(ctx)
+    local method, target = core.request.line(ctx)
+    return method .. " " .. target
+end)
+
+app.get("/moved", function(ctx)
+    return ctx.redirect("/there")
+end)
+
+app.delete("/deleted", function()
+    return 204, ""
+end)
+
 app.ws("/ws", function(ws)
     ws:send("never")
 end)

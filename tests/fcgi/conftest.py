@@ -1,5 +1,6 @@
 """Servers with a FastCGI listener, and the application that the tests of this folder ask."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,16 @@ def respond(serve):
 
 
 @pytest.fixture(scope="module")
-def shared():
-    """A server with FastCGI alone, for all tests of a file."""
-    with Server(APP.read_text(), "--listen", "fcgi:127.0.0.1:0", files=FILES) as server:
-        yield server
+def start_shared():
+    """The same with all flags given, for all tests of a file."""
+    with ExitStack() as stack:
+        yield lambda *flags, **more: stack.enter_context(Server(APP.read_text(), *flags, files=FILES, **more))
+
+
+@pytest.fixture(scope="module")
+def shared(start_shared):
+    """A server with FastCGI alone."""
+    return start_shared("--listen", "fcgi:127.0.0.1:0")
 
 
 @pytest.fixture
