@@ -999,9 +999,9 @@ ctypedef struct SemaphoreWait:
 ctypedef struct RestWait:
     Op op
     State *state
-    RestWait *next          # State.starters
+    RestWait *next          # State.starters or State.enders
     RestWait **at
-    uint8_t serving
+    RestWait **queue        # of the state that it enters; NULL: it waits for its deadline alone
     uint8_t asleep          # counted in State.watching
 
 # A message of a worker to another one; the topic's bytes follow the struct.
@@ -1070,6 +1070,7 @@ ctypedef struct State:
     int task_meta           # the metatable of tasks
     int task_of             # Coro.ref -> the task that it runs
     RestWait *starters      # who waits until this state serves requests
+    RestWait *enders        # ... until the worker ends
     RestWait *listener      # who waits for messages of other workers
     Mail mail               # retired: its copies of messages for every state
     uint8_t serving

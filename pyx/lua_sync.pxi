@@ -212,12 +212,12 @@ cdef void rest_begin(Worker *w, Op *op) noexcept nogil:
     cdef RestWait *x = <RestWait *>op
     x.asleep = op.coro.role == ROLE_WATCH
     x.state.watching += x.asleep
-    if x.serving:
-        x.next = x.state.starters
-        x.at = &x.state.starters
+    if x.queue != NULL:
+        x.next = x.queue[0]
+        x.at = x.queue
         if x.next != NULL:
             x.next.at = &x.next
-        x.state.starters = x
+        x.queue[0] = x
 
 
 cdef void rest_end(RestWait *x) noexcept nogil:
@@ -273,18 +273,33 @@ cdef int l_task_serving(lua_State *L) noexcept nogil:
     if l_state(L).serving:
         return 0
     x = l_rest_new(L)
-    x.serving = 1
+    x.queue = &x.state.starters
     return l_wait_op(L, &x.op)
+
+
+cdef int l_task_ending(lua_State *L) noexcept nogil:
+    """ending(): wait until the worker ends, and finishes what it has begun."""
+    cdef RestWait *x
+    if l_state(L).worker.draining:
+        return 0
+    x = l_rest_new(L)
+    x.queue = &x.state.enders
+    return l_wait_op(L, &x.op)
+
+
+cdef void rests_end(Worker *w, RestWait **queue) noexcept nogil:
+    """All who wait in a queue of their state go on."""
+    cdef RestWait *x
+    while queue[0] != NULL:
+        x = queue[0]
+        rest_end(x)
+        op_ready(w, &x.op)
 
 
 cdef void state_serves(Worker *w, State *s) noexcept nogil:
     """From now on this state serves requests: its start event, and all who wait for that."""
-    cdef RestWait *x
     s.serving = 1
-    while s.starters != NULL:
-        x = s.starters
-        rest_end(x)
-        op_ready(w, &x.op)
+    rests_end(w, &s.starters)
     mail_serve(w, s)
     if s.on_start != LUA_NOREF:
         lua_spawn(w, s, s.on_start, ROLE_TASK)
@@ -320,6 +335,7 @@ cdef void lua_sync_open(lua_State *L, State *s) noexcept nogil:
     sync_put(L, s, b"semaphore_count", l_semaphore_count, meta)
     core_put(L, s, b"rest", l_task_rest)
     core_put(L, s, b"serving", l_task_serving)
+    core_put(L, s, b"ending", l_task_ending)
     core_put(L, s, b"clock", l_task_clock)
     lua_pushvalue(L, meta)
     core_put(L, s, b"__gc", l_semaphore_collect)

@@ -259,8 +259,19 @@ cdef void worker_drain(Worker *w) noexcept nogil:
         after = c.after
         c.proto.on_stop(w, c)
         c = after
+    states_end(w)
     if w.state != NULL and w.state.on_stop != LUA_NOREF and listener_is_open(&w.listeners[0]):
         lua_spawn(w, w.state, w.state.on_stop, ROLE_STOP)
+
+
+cdef void states_end(Worker *w) noexcept nogil:
+    """Tell Lua code that waits for the end."""
+    cdef State *s = w.retired
+    if w.state != NULL:
+        rests_end(w, &w.state.enders)
+    while s != NULL:
+        rests_end(w, &s.enders)
+        s = s.next
 
 
 cdef void worker_check_drained(Worker *w) noexcept nogil:

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
+from browser import Browser
 from certificates import Certificates
 from heart_server import Server
 
@@ -18,3 +19,10 @@ def serve():
 def certificates(tmp_path_factory):
     """CAs and certificates for tests of TLS."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium for pages: `page = browser.open(url)`."""
+    with Browser() as browser:
+        yield browser

@@ -20,7 +20,7 @@ end)
 
 app.get("/changes", function(ctx)
   return ctx.sse(function(events)
-    events:send({ value = kv.fetch("count") or 0 })
+    events:send({ value = kv.fetch("count") or 0 }, { retry = 1 })
     events:subscribe("counts")
   end)
 end)

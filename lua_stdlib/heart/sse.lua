@@ -1,6 +1,7 @@
 -- Server-sent events (HTML Living Standard, section 9.2): what ctx.sse gives to its function. Built on ctx.stream, so a
 -- client that does not take its events suspends the sender, and one that leaves is told to it.
 
+local core = require("heart.core")
 local json = require("heart.v1.json")
 local task = require("heart.v1.task")
 
@@ -13,9 +14,32 @@ local KEEP_ALIVE = 15 -- seconds without output, after which a comment is sent: 
 ---@field private write fun(part: string): true?, string?
 ---@field private busy boolean something is being written
 ---@field private closed boolean
+---@field private ending? boolean the server stops
 ---@field private spoken boolean something was written since the last look
+---@field private queue? heart.queue messages of a channel
 local Events = {}
 Events.__index = Events
+
+---@type table<heart.sse, true> streams that are open
+local streams = {}
+local guarded = false
+
+---When the server stops, streams that would never end are ended; their clients come back to the next server.
+local function guard()
+  if guarded then
+    return
+  end
+  guarded = true
+  core.task.background(function()
+    core.task.ending()
+    for events in pairs(streams) do
+      events.ending = true
+      if events.queue then
+        events.queue:close()
+      end
+    end
+  end)
+end
 
 ---@class heart.sse.options
 ---@field event? string its type; "message" for the browser if there is none
@@ -88,6 +112,10 @@ end
 function Events:subscribe(name, options)
   options = options or {}
   local queue = task.queue(QUEUE)
+  self.queue = queue
+  if self.ending then
+    return
+  end
   self.ctx.on_abort(function()
     self.closed = true
     queue:close()
@@ -112,9 +140,10 @@ function Events:subscribe(name, options)
   subscription:stop()
 end
 
+---Whether there is somebody to send to: the client has not left, and the server does not stop.
 ---@return boolean
 function Events:is_open()
-  return not self.closed
+  return not self.closed and not self.ending
 end
 
 ---Comments keep the connection alive, and find out whether the client is still there.
@@ -137,10 +166,12 @@ return function(ctx)
     ctx.stream(function(write)
       local events = setmetatable({ ctx = ctx, last_id = ctx.header("last-event-id"), write = write }, Events)
       events.closed = false
+      streams[events] = true
+      guard()
       events:comment() -- the head leaves at once
       local keeper = task.spawn(keep_alive, events)
       local ok, err = pcall(fn, events)
-      events.closed = true
+      events.closed, streams[events] = true, nil
       keeper:cancel()
       if not ok then
         error(err, 0)

@@ -12,6 +12,9 @@ from heart_server import Server, free_port, heart, wait_until
 from redis_server import RedisServer
 from websocket_client import Socket
 
+from heartc import config
+from heartc.errors import ConfigError
+
 APP = """
 local app = require("heart.v1")
 local channel = require("heart.v1.channel")
@@ -114,7 +117,7 @@ def test_message_reaches_the_subscribers_of_all_servers_once(joined):
         assert all(ws.client.quiet(0.05) for ws in sockets[::3])
 
 
-@pytest.mark.parametrize("name", ["room", "long"])
+@pytest.mark.parametrize("name", ["room", pytest.param("long", marks=pytest.mark.nightly)])
 def test_messages_of_one_publisher_come_in_order_everywhere(joined, name):
     one, two = joined
     with listening(one, name, 2) as here, listening(two, name, 2) as there:
@@ -124,6 +127,7 @@ def test_messages_of_one_publisher_come_in_order_everywhere(joined, name):
             assert [ws.message() for _ in range(300)] == [str(i) for i in range(300)]
 
 
+@pytest.mark.nightly
 def test_burst_is_not_too_much_for_a_worker(joined):
     one, two = joined
     with listening(two, "room", 4) as there:
@@ -146,6 +150,7 @@ def test_history_is_numbered_by_all_servers_together(joined, serve):
         assert [ws.message() for _ in range(3)] == ["m6", "m7", "ready"]
 
 
+@pytest.mark.nightly
 def test_event_stream_is_resumed_on_another_server(joined):
     one, two = joined
     for text in (b"one", b"two", b"three"):
@@ -172,6 +177,7 @@ def test_members_of_all_servers_are_known(joined, serve):
         wait_until(lambda s=server: s.get("/members").json == [], "both have left")
 
 
+@pytest.mark.nightly
 def test_another_program_publishes_and_subscribes(joined):
     client = joined[0].place.client()
     pubsub = client.pubsub()
@@ -191,6 +197,7 @@ def test_another_program_publishes_and_subscribes(joined):
     )
 
 
+@pytest.mark.nightly
 def test_other_prefix_is_another_world(serve, place):
     one, two = (serve(APP, "--channels", f"{place.url}/1?prefix={name}%3A*") for name in ("a", "b"))
     three = serve(APP, env={"HEART_CHANNELS": f"{place.url}/1?prefix=a:*"})
@@ -216,6 +223,7 @@ def test_lost_redis_leaves_the_server_alone_and_comes_back(pair, place):
     assert one.logs().count("channels: the connection is lost") == 1
 
 
+@pytest.mark.nightly
 def test_history_closes_the_gap(serve):
     """The messages that were published while Redis was away, by the server that could reach it and the one that could
     not; nobody gets one twice."""
@@ -238,6 +246,7 @@ def test_history_closes_the_gap(serve):
         assert sorted(data for _, data in past(one, "long")) == ["a", "b", "c", "first", "last"]
 
 
+@pytest.mark.nightly
 def test_slow_redis_is_not_waited_for(pair, place):
     one, two = pair
     with listening(one, "room") as (here,), listening(two, "room") as (there,):
@@ -252,7 +261,7 @@ def test_slow_redis_is_not_waited_for(pair, place):
         assert got == [str(i) for i in range(1, len(got) + 1)] and 1000 < len(got) < 1500
 
 
-@pytest.mark.parametrize("name", ["room", "long"])
+@pytest.mark.parametrize("name", ["room", pytest.param("long", marks=pytest.mark.nightly)])
 def test_reload_loses_and_repeats_nothing(joined, name):
     """Of what comes from the other server, on a socket of the old code; nor of what this server sends."""
     one, two = joined
@@ -290,6 +299,7 @@ def test_server_does_not_start_without_its_redis(tmp_path):
     assert result.stderr == f"heart: --channels redis://127.0.0.1:{port}: connection refused\n"
 
 
+@pytest.mark.nightly
 def test_wrong_password_is_told(tmp_path, serve):
     with RedisServer(requirepass="right") as place:
         for login, reason in (("", "NOAUTH"), (":wrong@", "WRONGPASS"), ("me:right@", "WRONGPASS")):
@@ -303,12 +313,27 @@ def test_wrong_password_is_told(tmp_path, serve):
 @pytest.mark.parametrize(
     "url", ["http://h", "redis://", "redis-cluster://a,b", "redis://h?x=1", "redis://h?prefix=", "redis://h?prefix=%00"]
 )
-def test_wrong_url_is_told(tmp_path, url):
-    result = start(tmp_path, url)
-    assert result.returncode == 2
-    assert f"--channels: {url!r}: expected redis://" in result.stderr
+def test_wrong_url_is_told(url):
+    with pytest.raises(ConfigError, match="--channels: .*expected redis://"):
+        config.read_options(["serve", __file__, "--channels", url])
 
 
+def test_url_is_understood():
+    found = config.read_options(["serve", __file__, "--channels", "redis://me:p%40ss@[::1]:7/2?prefix=a%3A"]).channels
+    assert len(found.pop("origin")) == 16
+    assert found == {
+        "url": "redis://[::1]:7/2",
+        "host": "::1",
+        "port": "7",
+        "tls": "",
+        "user": "me",
+        "password": "p@ss",
+        "db": "2",
+        "prefix": "a:",
+    }
+
+
+@pytest.mark.nightly
 def test_something_else_on_the_port_is_told(tmp_path, serve):
     other = serve('require("heart.v1").get("/", function() return "x" end)')
     result = start(tmp_path, f"redis://127.0.0.1:{other.port}")
@@ -316,6 +341,7 @@ def test_something_else_on_the_port_is_told(tmp_path, serve):
     assert "this is not RESP3" in result.stderr
 
 
+@pytest.mark.nightly
 def test_connection_is_encrypted(serve, certificates):
     leaf, trust = certificates.root.issue("redis", "DNS:localhost"), {"SSL_CERT_FILE": str(certificates.root.path)}
     port, root = free_port(), certificates.root.path
@@ -327,18 +353,21 @@ def test_connection_is_encrypted(serve, certificates):
             assert ws.message() == "secret"
 
 
+@pytest.mark.nightly
 def test_application_that_uses_no_channel_starts_connected(serve, place):
     server = serve('require("heart.v1").get("/", function() return "x" end)', "--channels", place.url, workers=2)
     assert server.get("/").text == "x"
     assert len([c for c in place.client().client_list() if c["psub"] == "1"]) == 1
 
 
+@pytest.mark.nightly
 def test_check_needs_no_redis(tmp_path):
     (tmp_path / "main.lua").write_text(APP)
     result = heart("check", tmp_path / "main.lua", env={"HEART_CHANNELS": f"redis://127.0.0.1:{free_port()}"})
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.nightly
 def test_reload_without_redis_is_a_reload(pair, place):
     one, _ = pair
     with listening(one, "room") as (old,):

@@ -54,6 +54,11 @@ end)
 app.get("/events/:name", function(ctx)
   return ctx.sse(function(events) events:subscribe(ctx.pathParam("name")) print("events ended") end)
 end)
+app.get("/ticks", function(ctx)
+  return ctx.sse(function(events)
+    while events:is_open() do events:send("tick") app.sleep(0.05) end
+  end)
+end)
 app.get("/worker", function() return worker.id end)
 app.on("start", function()
   local got = {}
@@ -180,6 +185,19 @@ def test_event_stream_is_resumed_by_its_last_id(server):
         server.post("/publish/kept", b"live")
         assert next(chunks).decode() == "id: 4\ndata: live\n\n"
     server.wait_log("events ended")
+
+
+def test_streams_end_when_the_server_stops(server):
+    with server.connect() as client, server.connect() as other:
+        for one, path in ((client, "/events/room"), (other, "/ticks")):
+            one.request(target=path)
+            one.head()
+            next(one.chunks())
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 3
+        for one in (client, other):
+            assert one.until_close().endswith(b"0\r\n\r\n"), "in order"
 
 
 def test_watcher_of_a_store_feeds_a_channel(server):

@@ -13,13 +13,14 @@ document.getElementById("room").textContent = room;
 
 function show(message) {
   const line = document.createElement("li");
-  line.className = message.type;
+  line.classList.add(message.type);
+  line.classList.toggle("own", message.name === name);
   const who = document.createElement("b");
   who.textContent = message.name;
   const said = { join: "has come", leave: "has left" }[message.type] || message.text;
   line.append(who, " ", said);
   messages.append(line);
-  line.scrollIntoView({ block: "end" });
+  messages.scrollTop = messages.scrollHeight;
 }
 
 function connect(wait) {
