@@ -458,6 +458,9 @@ ctypedef struct Listener
 ctypedef struct Conn
 ctypedef struct Req
 ctypedef struct State
+ctypedef struct ScriptBox
+ctypedef struct ScriptLoad
+ctypedef struct ScriptWait
 ctypedef struct Coro
 ctypedef struct Ctx
 ctypedef struct Task
@@ -686,12 +689,14 @@ cdef enum ReqFlag:
     REQ_SECURE = 2097152    # the client speaks TLS with Heart or with the web server before it
     REQ_ERRORS = 4194304    # FastCGI: something was sent as its error stream
     REQ_PUMPED = 8388608    # FastCGI: in Fcgi.pumped
+    REQ_PASSED = 524288     # it goes on in the state Req.passed when the handler has returned
 
 # One request and its response, apart from the connection that carries it.
 ctypedef struct Req:
     Conn *conn              # NULL once the client is gone; the handler still runs to its end
     const Proto *proto
     State *state            # the generation that serves it
+    State *passed           # REQ_PASSED: the script state that takes it
     Coro *coro              # that runs its handler
     int on_abort            # reference: what runs when the client leaves, or LUA_NOREF
     Coro *waiter            # that waits for the client: the same, or a task's; NULL: none
@@ -1080,6 +1085,39 @@ ctypedef struct State:
     int pause               # of the collector, as the engine has set it; 0: the application has set its own
     size_t memory           # bytes, counted only with a limit
     size_t memory_max       # 0: no limit
+    # script states (lua_script.pxi)
+    uint8_t is_script       # it is one
+    uint8_t busy            # ... and serves a request
+    uint8_t once            # ... which is its last one
+    uint8_t stale           # ... and is to be replaced
+    int serve               # reference: what answers its requests
+    Buf name                # of the script
+    ScriptBox *box          # through which its front reaches it; NULL: not yet, or no more
+    ScriptLoad *loading     # who waits until it is loaded
+    State *front            # that has made it; NULL: it is retired
+    State *script_next      # State.scripts of its front
+    State *script_prev
+    State *scripts          # a front's: all that it has made
+    ScriptWait *script_wait # a front's: who waits until one of them is free
+
+# What the userdata of a script state holds.
+ctypedef struct ScriptBox:
+    State *state            # NULL: it is retired
+
+# Somebody waits until a script state of this front is free.
+ctypedef struct ScriptWait:
+    Op op
+    State *front
+
+# A script state that is being made.
+ctypedef struct ScriptLoad:
+    Op op
+    State *front
+    State *state            # NULL: it could not even be made
+    Buf text                # name, file and argument, each with a NUL behind it
+    size_t file_at
+    size_t argument_at
+    Buf message             # why it failed
 
 
 # ---- WebSockets (ws, ws_deflate, lua_ws) -------------------------------------------------------------------
@@ -1293,6 +1331,7 @@ ctypedef struct Server:
     KvStore *kv_disk        # NULL until an application asks for it; the same object for Redis
     Post *tls_asks          # shared: TlsAsks for the main thread, the newest first
     Buf script              # path of main.lua, NUL-terminated
+    Buf argument            # what Heart's own script in its place was started for (`heart fcgi`), NUL-terminated
     Buf package_path
     Buf package_cpath
     Buf libraries           # what Lua code may load by FFI: names and what to load, each with a NUL behind it

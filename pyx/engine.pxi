@@ -78,6 +78,7 @@ cdef class Engine:
         self.open_memory_store(options)
         g.access_log = options.access_log and log_enabled(logger_ring(&self.logger, 0), LEVEL_INFO)
         buf_set_gil(&g.script, options.script)
+        buf_set_gil(&g.argument, options.argument)
         buf_set_gil(&g.package_path, options.package_path)
         buf_set_gil(&g.package_cpath, options.package_cpath)
         buf_set_gil(&g.libraries, "".join([f"{name}\0{path}\0" for name, path in options.libraries.items()]))

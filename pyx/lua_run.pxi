@@ -206,8 +206,11 @@ cdef inline void coro_finish(Worker *w, Coro *co) noexcept nogil:
         elif role == ROLE_WS:
             ws_coro_ended(w, ws, False)
         return
-    if unlikely(r.flags & REQ_AFTER):
-        lua_run_after(w, co)
+    if unlikely(r.flags & (REQ_AFTER | REQ_PASSED)):
+        if r.flags & REQ_PASSED:
+            script_take(w, co)
+        else:
+            lua_run_after(w, co)
         return
     if lua_reply(w, co, r) != OK:
         coro_fail(w, co, LUA_ERRRUN)

@@ -61,6 +61,7 @@ cdef void worker_close(Worker *w) noexcept nogil:
     cdef Req *r
     if w.state != NULL:
         state_close(w, w.state)
+        worker_end_retired(w)           # its scripts
     while w.free_reqs != NULL:
         r = w.free_reqs
         w.free_reqs = r.next
@@ -115,6 +116,7 @@ cdef void worker_turn(Worker *w) noexcept nogil:
     if unlikely(w.now >= w.tune_at):
         w.tune_at = w.now + TUNE_INTERVAL
         state_tune_gc(w.state)
+        scripts_tune(w.state)
     if unlikely(w.draining):
         worker_check_drained(w)
 
@@ -188,6 +190,7 @@ cdef void worker_prepare(Worker *w) noexcept nogil:
 
 cdef void worker_replace_state(Worker *w, State *s) noexcept nogil:
     """The memory limit is reached by what stays: start over from the script, on this worker alone."""
+    s.stale = s.is_script
     if s != w.state or w.fresh != NULL or w.draining:
         return
     log_z(w, LEVEL_WARN, b"the Lua state is full (--lua-memory) even after a collection: it is replaced by a new one")
@@ -200,6 +203,9 @@ cdef void worker_replace_state(Worker *w, State *s) noexcept nogil:
 cdef void state_loaded(Worker *w, State *s) noexcept nogil:
     """The script of a new state has ended."""
     cdef bint failed = s.failed
+    if s.is_script:
+        script_loaded(w, s)
+        return
     if not failed:
         w.files.n = 0
         buf_append(&w.files, s.files.p, s.files.n)
@@ -277,20 +283,28 @@ cdef void states_end(Worker *w) noexcept nogil:
 cdef void worker_check_drained(Worker *w) noexcept nogil:
     """End the loop when requests and stop events have ended; tasks, which may run for ever, end with it."""
     cdef State *s = w.retired
-    if w.nconns != 0 or (w.state != NULL and w.state.holders > w.state.tasks):
+    if w.nconns != 0 or (w.state != NULL and (w.state.holders > w.state.tasks or scripts_busy(w.state))):
         return
     while s != NULL:
-        if s.holders > s.tasks:
+        if s.holders > s.tasks or scripts_busy(s):
             return
         s = s.next
-    s = w.retired
-    while s != NULL:
-        state_abandon(w, s)
-        s = s.next
-    states_settle(w)
+    worker_end_retired(w)
     if w.state != NULL:
         state_abandon(w, w.state)
     w.ended = w.retired == NULL and (w.state == NULL or w.state.holders == 0)
+
+
+cdef void worker_end_retired(Worker *w) noexcept nogil:
+    """Close all retired states: first those that may have scripts, then these."""
+    cdef State *s
+    cdef int i
+    for i in range(2):
+        s = w.retired
+        while s != NULL:
+            state_abandon(w, s)
+            s = s.next
+        states_settle(w)
 
 
 # ---- Log lines of the engine -----------------------------------------------------------------------------
