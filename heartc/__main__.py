@@ -22,6 +22,10 @@ def main():
             from .supervisor import serve
 
             sys.exit(serve(read_options(arguments)))
+        if arguments[:1] == ["fcgi"] and not asks_help(arguments):
+            from . import fcgi
+
+            sys.exit(fcgi.serve(fcgi.read_options(arguments)))
     except HeartError as error:
         sys.exit(report(error))
     from .cli import run

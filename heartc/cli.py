@@ -36,6 +36,13 @@ def serve():
     return run_server(config.read_options(sys.argv[1:]))
 
 
+def fcgi():
+    """Serve scripts of luafcgid and luafcgid2."""
+    from . import fcgi as module
+
+    return module.serve(module.read_options(sys.argv[1:]))
+
+
 def check(**values):
     """Check an application."""
     from . import check as module
@@ -95,6 +102,7 @@ def man(**values):
 # Imports are written out, so that PyInstaller sees them.
 WORK = {
     "serve": serve,
+    "fcgi": fcgi,
     "bundle": bundle,
     "health": health,
     "new": new,
@@ -148,17 +156,21 @@ def add(app, command):
         raise typer.Exit(WORK[command.name](**read_values(command, ctx.args, values)) or 0)
 
     settings = {"allow_extra_args": True, "help_option_names": ["--help", "-h"]}
-    if command.name == "serve":  # reads its own words
+    if command.options is config.OPTIONS:  # reads its own words
         settings["ignore_unknown_options"] = True
-        run_command = serve_command
+        run_command = server_command(command)
     else:
         run_command.__signature__ = inspect.Signature(parameters(command))
     app.command(command.name, cls=Command, hidden=command.hidden, context_settings=settings)(run_command)
 
 
-def serve_command():
-    """What Typer calls for `heart serve`, with a --help that turned out to be a value."""
-    raise typer.Exit(serve())
+def server_command(command):
+    """What Typer calls for `heart serve` and `heart fcgi`, with a --help that turned out to be a value."""
+
+    def run_server():
+        raise typer.Exit(WORK[command.name]())
+
+    return run_server
 
 
 def make_app():

@@ -92,6 +92,7 @@ FILE = Kind("FILE", "a file", str, "files")
 PATTERN = Kind("PATTERN", "a name or a path, with * for any text", str)
 URL = Kind("URL", "an address such as http://127.0.0.1:3333/", str)
 DIR = Kind("DIR", "a folder", str, "folders")
+FCGI = Kind("PATH", "a configuration file of luafcgid or luafcgid2, or a folder of scripts", str, "scripts")
 SHELL = one_of("SHELL", ("bash", "zsh", "fish"))
 
 BUNDLE = titled(
@@ -134,6 +135,19 @@ COMMANDS = (
             "SIGTERM and SIGINT stop the server, SIGHUP loads the application anew. Flags win over the environment, "
             "the environment wins over the defaults. A size is a number of bytes such as 65536, 16K, 4M or 1G; times "
             "are in seconds.",
+        ),
+    ),
+    Command(
+        "fcgi",
+        RUN,
+        "Serve the scripts of luafcgid and luafcgid2 by FastCGI.",
+        (Argument(FCGI, "A configuration file of either daemon, or the folder that all scripts are in."),),
+        config.OPTIONS,
+        (
+            "  heart fcgi /etc/luafcgid2/config.lua\n  heart fcgi /srv/www --listen unix:/run/heart-fcgi.sock",
+            "The front server says by SCRIPT_FILENAME which script answers; with a folder, scripts outside of it "
+            "are refused. Every --listen speaks FastCGI; without one it is what the file says, else 127.0.0.1:9000. "
+            "Flags win over the environment, the environment wins over the file.",
         ),
     ),
     Command(

@@ -308,6 +308,7 @@ def new_settings():
     settings.color = not os.environ.get("NO_COLOR")
     settings.archive = None
     settings.site = ""
+    settings.argument = ""
     return settings
 
 

@@ -1098,7 +1098,7 @@ ctypedef struct State:
     State *script_next      # State.scripts of its front
     State *script_prev
     State *scripts          # a front's: all that it has made
-    ScriptWait *script_wait # a front's: who waits until one of them is free
+    ScriptWait *script_wait     # a front's: who waits until one of them is free
 
 # What the userdata of a script state holds.
 ctypedef struct ScriptBox:

@@ -4,7 +4,7 @@ import re
 
 from heart_server import ROOT
 
-from heartc import commands
+from heartc import commands, config
 
 PAGE = (ROOT / "docs" / "command.md").read_text()
 
@@ -22,7 +22,7 @@ def test_exit_statuses_are_those_of_help():
 def test_every_option_is_mentioned():
     """On the page, or on the command's own."""
     for command in commands.COMMANDS:
-        own = ROOT / "docs" / ("options.md" if command.name == "serve" else f"{command.name}.md")
+        own = ROOT / "docs" / ("options.md" if command.options is config.OPTIONS else f"{command.name}.md")
         text = PAGE + (own.read_text() if own.exists() else "")
         for option in command.options:
             assert re.search(rf"[` ]({option.flag}|{option.short or option.flag})\b", text), option.flag

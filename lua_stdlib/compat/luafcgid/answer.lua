@@ -1,0 +1,179 @@
+---What a script answers: it is collected, and sent when the script has ended or asks for it.
+local core = require("heart.core")
+local log = require("heart.v1.log")
+
+local request = core.request
+
+---@class luafcgid.answer
+---@field private ctx heart.ctx
+---@field private settings luafcgid.settings
+---@field private session luafcgid.session
+---@field private parts string[] of the body, those that were not sent
+---@field private n integer
+---@field private lines string[][] pairs of name and value
+---@field private status string
+---@field private content_type string
+---@field private begun boolean the head was sent
+---@field private closed boolean the client has left
+---@field private late boolean it was told that a header came too late
+local Answer = {}
+Answer.__index = Answer
+
+---@param ctx heart.ctx
+---@param settings luafcgid.settings
+---@param session luafcgid.session
+---@return luafcgid.answer
+local function new(ctx, settings, session)
+  return setmetatable({
+    ctx = ctx,
+    settings = settings,
+    session = session,
+    parts = {},
+    n = 0,
+    lines = {},
+    status = settings.status,
+    content_type = settings.content_type,
+    begun = false,
+    closed = false,
+    late = false,
+  }, Answer)
+end
+
+-- ---- The head ------------------------------------------------------------------------------------------------------
+
+---Names and values of header lines.
+---@param text string
+---@param add fun(name: string, value: string)
+local function each_line(text, add)
+  for line in text:gmatch("[^\r\n]+") do
+    local name, value = line:match("^([^:%s]+)%s*:%s*(.-)%s*$")
+    if not name then
+      error(('header: %q is no line "Name: value"'):format(line), 0)
+    end
+    add(name, value)
+  end
+end
+
+---@param name string
+---@param value string
+function Answer:add_line(name, value)
+  local lower = name:lower()
+  if lower == "status" then
+    self.status = value
+  elseif lower == "content-type" then
+    self.content_type = value
+  else
+    self.lines[#self.lines + 1] = { name, value }
+  end
+end
+
+---A header; without a value `name` has finished lines.
+---@param name string
+---@param value? string
+function Answer:header(name, value)
+  if self.begun then
+    if not self.late then
+      self.late = true
+      log.warn("a header was set after the head of the answer had been sent: it is left out", { header = name })
+    end
+  elseif value == nil then
+    each_line(name, function(...)
+      self:add_line(...)
+    end)
+  elseif (name .. value):find("[\r\n%z]") or name:find("[:%s]") or name == "" then
+    error(("header: %q: a line end, a NUL or a colon has no place there"):format(name), 0)
+  else
+    self:add_line(name, value)
+  end
+end
+
+---@param text string status code and text
+function Answer:set_status(text)
+  self.status = text
+end
+
+---@param text string
+function Answer:set_type(text)
+  self.content_type = text
+end
+
+---Tell the engine what the head is.
+function Answer:make_head()
+  local ctx, settings = self.ctx, self.settings
+  local code = tonumber(self.status:match("^%s*(%d%d%d)%f[^%d]"))
+  if not code or code < 200 or code > 599 then
+    error(("status: %q does not begin with a status from 200 to 599"):format(self.status), 0)
+  end
+  local function add(name, value)
+    request.set(ctx, name, value, true)
+  end
+  request.status(ctx, code)
+  if self.content_type ~= "" then
+    add("Content-Type", self.content_type)
+  end
+  if settings.elapsed then
+    add("X-ElapsedTime", ("%d"):format(request.age(ctx) * 1000))
+  end
+  each_line(settings.headers, add)
+  for _, line in ipairs(self.lines) do
+    add(line[1], line[2])
+  end
+  local cookie = self.session:cookie()
+  if cookie then
+    add("Set-Cookie", cookie)
+  end
+  return code
+end
+
+-- ---- The body ------------------------------------------------------------------------------------------------------
+
+---@param text string
+function Answer:put(text)
+  self.n = self.n + 1
+  self.parts[self.n] = text
+  if not self.settings.buffering then
+    self:flush()
+  end
+end
+
+---Forget what was not sent.
+---@param headers boolean the headers, too
+function Answer:reset(headers)
+  self.parts, self.n = {}, 0
+  if headers then
+    self.lines, self.status, self.content_type = {}, self.settings.status, self.settings.content_type
+  end
+end
+
+---@return string
+function Answer:take()
+  local text = table.concat(self.parts, "", 1, self.n)
+  self.parts, self.n = {}, 0
+  return text
+end
+
+---Send what there is, the head first. Waits while the client has not taken what was sent before.
+function Answer:flush()
+  if not self.begun then
+    self:make_head()
+    self.begun = true
+    core.stream_begin(self.ctx)
+  end
+  local text = self:take()
+  if text ~= "" and not self.closed then
+    self.closed = not core.stream_write(self.ctx, text)
+  end
+end
+
+---The script has ended. What this returns is what a handler returns.
+---@return integer? status
+---@return string? body
+function Answer:finish()
+  if self.begun then
+    self:flush()
+    return
+  end
+  return self:make_head(), self:take()
+end
+
+return new

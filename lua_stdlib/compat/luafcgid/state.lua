@@ -1,0 +1,388 @@
+-- What runs first in a script state of `heart fcgi`: it gives the script the libraries and globals of luafcgid and
+-- luafcgid2, loads it, and serves its requests, one at a time. See compat/luafcgid/front.lua, which makes the state.
+local core = require("heart.core")
+local buffer = require("string.buffer")
+local answer = require("compat.luafcgid.answer")
+local cookies = require("compat.luafcgid.cookies")
+local library = require("compat.luafcgid.library")
+local log = require("heart.v1.log")
+local names = require("compat.lua53.names")
+local operators = require("compat.lua53.operators")
+local page = require("compat.luafcgid.page")
+local paths = require("compat.luafcgid.paths")
+local session = require("compat.luafcgid.session")
+
+local request = core.request
+
+---@class luafcgid.argument
+---@field settings luafcgid.settings
+---@field path string of the script
+---@field text string its source
+---@field number integer of this state, among those of the script
+---@field root string the document root; "" if it is not known
+
+---@type luafcgid.argument
+local argument = buffer.decode((...)) --[[@as luafcgid.argument]]
+local settings, script_path = argument.settings, argument.path
+local folder = script_path:match("^(.*)/") --[[@as string]]
+if folder == "" then
+  folder = "/"
+end
+
+---@class luafcgid.now the request that is served
+---@field ctx heart.ctx
+---@field env table<string, string>
+---@field answer luafcgid.answer
+---@field session luafcgid.session
+---@field body? string nil: it was read
+
+---@type luafcgid.now?
+local now
+
+---The request of the running code. A task that an earlier request has left behind has none.
+---@param name string of the function that wants it
+---@return luafcgid.now
+local function serving(name)
+  if not now or request.current() ~= now.ctx then
+    error(name .. ": no request is served here", 3)
+  end
+  return now
+end
+
+---@param name string
+---@param narg integer
+---@param value any
+---@return string
+local function check_text(name, narg, value)
+  if type(value) == "string" then
+    return value
+  elseif type(value) == "number" then
+    return tostring(value)
+  end
+  local got = value == nil and "no value" or type(value)
+  error(("bad argument #%d to '%s' (string expected, got %s)"):format(narg, name, got), 3)
+end
+
+---Raise an error with the place of the script's call.
+local function deliver(ok, ...)
+  if not ok then
+    error((...), 3)
+  end
+  return ...
+end
+
+---The body, once.
+---@param r luafcgid.now
+---@return string?
+local function read_body(r)
+  local body = r.body
+  r.body = nil
+  return body
+end
+
+local function write_log(text)
+  log.info(text, { script = script_path })
+end
+
+-- ---- luafcgid ------------------------------------------------------------------------------------------------------
+
+---@class luafcgid.connection the second argument of main
+local Connection = {}
+Connection.__index = Connection
+
+---@param name string a header, or without `value` a line
+---@param value? string
+function Connection.header(_, name, value)
+  local r = serving("header")
+  name = check_text("header", 1, name)
+  value = value ~= nil and check_text("header", 2, value) or nil
+  deliver(pcall(r.answer.header, r.answer, name, value))
+end
+
+---@param text string
+function Connection.puts(_, text)
+  local r = serving("puts")
+  r.answer:put(check_text("puts", 1, text))
+end
+
+---Send what there is.
+function Connection.flush(_)
+  local r = serving("flush")
+  r.answer:flush()
+end
+
+---Forget the body that was not sent.
+function Connection.reset(_)
+  local r = serving("reset")
+  r.answer:reset(false)
+end
+
+---@return string? body nil: there is none, or it was read
+function Connection.gets(_)
+  local body = read_body(serving("gets"))
+  return body ~= "" and body or nil
+end
+
+---@param text string
+function Connection.log(_, text)
+  write_log(check_text("log", 1, text))
+end
+
+---A variable of the configuration file; with a value, what this state takes it for from now on.
+---@param name string
+---@param value? any
+---@return any
+function Connection.config(_, name, value)
+  if value ~= nil then
+    settings.variables[name] = value
+  end
+  return settings.variables[name]
+end
+
+local connection = setmetatable({}, Connection)
+
+-- ---- luafcgid2 -----------------------------------------------------------------------------------------------------
+
+local globals = {
+  LUAFCGID = true,
+  LUAFCGID_VERSION = 2,
+  Response = require("compat.luafcgid.responses"),
+  Config = settings.config,
+  lf = {
+    serialize = library.serialize,
+    urlencode = library.urlencode,
+    urldecode = library.urldecode,
+    parse_pair = library.parse_pair,
+    parse = library.parse,
+  },
+  Session = {},
+}
+
+---@param name string a header, or without `value` a line
+---@param value? string
+function globals.Header(name, value)
+  local r = serving("Header")
+  name = check_text("Header", 1, name)
+  value = value ~= nil and check_text("Header", 2, value) or nil
+  deliver(pcall(r.answer.header, r.answer, name, value))
+end
+
+---@param text string
+function globals.Send(text)
+  local r = serving("Send")
+  r.answer:put(check_text("Send", 1, text))
+end
+
+---Forget headers and body.
+function globals.Reset()
+  local r = serving("Reset")
+  r.answer:reset(true)
+end
+
+---@return string body "": there is none, or it was read
+function globals.Receive()
+  return read_body(serving("Receive")) or ""
+end
+
+---@param text string code and text, as in `Response`
+function globals.RespStatus(text)
+  local r = serving("RespStatus")
+  r.answer:set_status(check_text("RespStatus", 1, text))
+end
+
+---@param text string
+function globals.RespContentType(text)
+  local r = serving("RespContentType")
+  r.answer:set_type(check_text("RespContentType", 1, text))
+end
+
+---@param text string
+function globals.Log(text)
+  write_log(check_text("Log", 1, text))
+end
+
+---@return string folder of the script
+function globals.Dir()
+  return folder
+end
+
+---@return table<string, integer> script path -> states of this worker
+function globals.ThreadData()
+  return core.script.counts()
+end
+
+function globals.Session.Start()
+  serving("Session.Start").session:start()
+end
+
+function globals.Session.Delete()
+  serving("Session.Delete").session:delete()
+end
+
+---@param realm string
+---@return boolean
+function globals.Session.HasRealm(realm)
+  return serving("Session.HasRealm").session:has_realm(check_text("HasRealm", 1, realm))
+end
+
+---@param realm string "*": all
+function globals.Session.Clear(realm)
+  serving("Session.Clear").session:clear(check_text("Clear", 1, realm))
+end
+
+---@param realm string "*": all there are
+---@param name string
+---@param value string|number|boolean|nil
+---@return boolean
+function globals.Session.SetVar(realm, name, value)
+  local r = serving("Session.SetVar")
+  return r.session:set(check_text("SetVar", 1, realm), check_text("SetVar", 2, name), value)
+end
+
+---@param realm string "*": the first that has it
+---@param name string
+---@return string|number|boolean|nil
+function globals.Session.GetVar(realm, name)
+  local r = serving("Session.GetVar")
+  return r.session:get(check_text("GetVar", 1, realm), check_text("GetVar", 2, name))
+end
+
+-- ---- Serving -------------------------------------------------------------------------------------------------------
+
+---The variables as luafcgid gives them to main.
+---@param env table<string, string>
+local function with_version(env)
+  local own = { LUAFCGID_VERSION = 1 }
+  for name, value in pairs(env) do
+    own[name] = value
+  end
+  return own
+end
+
+---@param ctx heart.ctx
+---@return luafcgid.now
+local function begin(ctx)
+  local env = core.fcgi.params(ctx) or {}
+  local jar = cookies.parse(env.HTTP_COOKIE)
+  local visitor = session(settings, env, jar)
+  now = {
+    ctx = ctx,
+    env = env,
+    session = visitor,
+    answer = answer(ctx, settings, visitor),
+    body = request.body(ctx),
+  }
+  rawset(_G, "Env", env)
+  rawset(_G, "Cookies", jar)
+  rawset(_G, "Info", { State = argument.number, Thread = core.worker })
+  local config = rawget(_G, "Config")
+  rawset(_G, "LocalConfig", type(config) == "table" and env.SERVER_NAME and config[env.SERVER_NAME] or nil)
+  return now
+end
+
+---@param ctx heart.ctx
+local function serve(ctx)
+  local r = begin(ctx)
+  local main = rawget(_G, settings.entry)
+  if type(main) ~= "function" then
+    error(("%s: there is no function %s"):format(script_path, settings.entry), 0)
+  end
+  local about = debug.getinfo(main, "u")
+  if about.nparams > 0 or about.isvararg then
+    main(with_version(r.env), connection)
+  else
+    main()
+  end
+  local status, body = r.answer:finish()
+  now = nil
+  return status, body
+end
+
+---@param err any
+local function fail(_, err)
+  now = nil
+  return page.failed(settings.show_errors and tostring(err) or nil)
+end
+
+-- ---- Loading -------------------------------------------------------------------------------------------------------
+
+---What `require` finds: modules beside the script and below the document root first.
+local function set_package_path()
+  local roots = { folder }
+  if argument.root ~= "" and argument.root ~= folder then
+    roots[2] = argument.root
+  end
+  local path, cpath = {}, {}
+  for i, root in ipairs(roots) do
+    path[i] = ("%s/?.lua;%s/?/init.lua"):format(root, root)
+  end
+  cpath[1] = argument.root ~= "" and argument.root .. "/?.so" or nil
+  package.path = table.concat(path, ";") .. ";" .. package.path
+  package.cpath = (cpath[1] and cpath[1] .. ";" or "") .. package.cpath
+  package.preload["luafcgid"] = function()
+    return library
+  end
+end
+
+---Have the loader of modules name operators of Lua 5.3, too.
+local function explain_modules()
+  local search = package.loaders[2]
+  package.loaders[2] = function(name)
+    local ok, found = pcall(search, name)
+    if ok then
+      return found
+    end
+    local path = package.searchpath(name, package.path)
+    local file = path and io.open(path, "rb")
+    if file then
+      local text = file:read("*a") or ""
+      file:close()
+      found = found:gsub("\n\t(.*)$", function(message)
+        return "\n\t" .. operators.explain(message, text, path)
+      end)
+    end
+    error(found, 0)
+  end
+end
+
+---A chunk; its error is raised and names operators of Lua 5.3.
+---@param text string
+---@param path string
+---@return function
+local function compile(text, path)
+  text = text:gsub("^\239\187\191", ""):gsub("^#[^\n]*", "")
+  local chunk, err = load(text, "@" .. path, "t")
+  return chunk or error(operators.explain(err, text, path), 0)
+end
+
+local function run_startup()
+  local path = settings.startup
+  if not path then
+    return
+  end
+  local file, err = io.open(path, "rb")
+  if not file then
+    error("StartupScript: " .. err, 0)
+  end
+  local text = file:read("*a")
+  file:close()
+  compile(text or "", path)()
+end
+
+core.folder = folder
+for name, value in pairs(globals) do
+  rawset(_G, name, value)
+end
+names.install(_G)
+set_package_path()
+explain_modules()
+run_startup()
+paths.install(folder)
+core.loaded(script_path)
+local chunk = compile(argument.text, script_path)
+argument.text = nil
+chunk()
+core.script.serve(serve)
+if not core.dev then
+  core.onerror(fail)
+end
