@@ -79,6 +79,11 @@ do
   ---What the task's function returns, once it has; its error is raised. nil and "timeout" or "cancelled".
   ---@param seconds? number
   function core.task.methods:join(seconds)
+    if type(self) ~= "userdata" then
+      require("heart.argument").wrong(1, "task", self)
+    elseif seconds ~= nil and not tonumber(seconds) then
+      require("heart.argument").wrong(2, "number", seconds)
+    end
     local ok, err = wait(self, seconds)
     if not ok then
       return nil, err
@@ -335,6 +340,9 @@ end
 local stream_begin, stream_write = core.stream_begin, core.stream_write
 function core.ctx_functions.stream(ctx)
   return function(fn)
+    if type(fn) ~= "function" then
+      require("heart.argument").wrong(1, "function", fn)
+    end
     stream_begin(ctx)
     fn(function(part)
       return stream_write(ctx, part)

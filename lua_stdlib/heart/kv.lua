@@ -391,7 +391,7 @@ local function add_transactions(native, target)
 
   local function run(name, serial, fn, options)
     if type(fn) ~= "function" then
-      check(name, fn, "function", 3)
+      check(name, fn, "function")
     end
     options = options == nil and NO_OPTIONS or check_options(name, options, TRANSACTION_OPTIONS)
     local handle, access = spare, spare_access

@@ -2,6 +2,7 @@
 -- client that does not take its events suspends the sender, and one that leaves is told to it.
 
 local core = require("heart.core")
+local argument = require("heart.argument")
 local json = require("heart.v1.json")
 local task = require("heart.v1.task")
 
@@ -162,6 +163,9 @@ end
 ---@return fun(fn: fun(events: heart.sse))
 return function(ctx)
   return function(fn)
+    if type(fn) ~= "function" then
+      argument.wrong(1, "function", fn)
+    end
     ctx.set("Content-Type", "text/event-stream").set("Cache-Control", "no-cache").set("X-Accel-Buffering", "no")
     ctx.stream(function(write)
       local events = setmetatable({ ctx = ctx, last_id = ctx.header("last-event-id"), write = write }, Events)

@@ -9,6 +9,7 @@
 ---@class heart.v1
 local M = {}
 
+local argument = require("heart.argument")
 local core = require("heart.core")
 
 ---@alias heart.body string|number|nil
@@ -310,6 +311,9 @@ end
 ---Wait, while other requests run.
 ---@param seconds number
 function M.sleep(seconds)
+  if not tonumber(seconds) then
+    argument.wrong(1, "number", seconds)
+  end
   core.sleep(seconds)
 end
 

@@ -152,6 +152,9 @@ end
 ---Choose where names are looked up, in this worker; what is not given is as it was at the start.
 ---@param options heart.dns.options
 function M.configure(options)
+  if type(options) ~= "table" then
+    error(("dns.configure: expected a table, got %s"):format(type(options)), 2)
+  end
   for name, value in pairs(options) do
     if type(value) ~= OPTIONS[name] then
       error(("dns.configure: %s: expected %s"):format(tostring(name), OPTIONS[name] or "no such option"), 2)
@@ -409,6 +412,14 @@ end
 ---@field family? "any"|"inet"|"inet6" IPv4 or IPv6 ("any")
 ---@field timeout? number seconds for all of it (30)
 
+---@param name string what was called
+---@param options any
+local function check_options(name, options)
+  if options ~= nil and type(options) ~= "table" then
+    error(("dns.%s: options: expected a table, got %s"):format(name, type(options)), 3)
+  end
+end
+
 local FAMILIES = { any = true, inet = true, inet6 = true }
 
 ---The numeric addresses of a host, in the order in which to try them: families in turns, IPv6 first. A numeric address
@@ -421,6 +432,7 @@ function M.resolve(host, options)
   if type(host) ~= "string" then
     error(("dns.resolve: expected a string, got %s"):format(type(host)), 2)
   end
+  check_options("resolve", options)
   local family = options and options.family or "any"
   if not FAMILIES[family] then
     error(("dns.resolve: unknown family %s"):format(tostring(family)), 2)
@@ -485,6 +497,7 @@ function M.query(name, kind, options)
   if type(name) ~= "string" or not message.types[kind] or kind == "OPT" then
     error(("dns.query: unknown type %s, or a name that is no string"):format(tostring(kind)), 2)
   end
+  check_options("query", options)
   local bytes = kind == "PTR" and address.parse(name)
   name = bytes and reverse_name(bytes) or name:lower():gsub("(.)%.$", "%1")
   local answer = answer_of(name, kind, options and options.timeout or TIMEOUT)
@@ -520,6 +533,7 @@ function M.reverse(text, options)
   if not bytes then
     error("dns.reverse: expected a numeric address", 2)
   end
+  check_options("reverse", options)
   current_settings()
   local names = {}
   for i, name in ipairs(hosts.names[address.text(bytes)] or {}) do

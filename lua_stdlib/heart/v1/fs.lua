@@ -397,6 +397,10 @@ end
 ---@return string? err
 ---@return string? code
 function M.open(path, mode)
+  check("open: path", path, "string")
+  if mode ~= nil and not (type(mode) == "string" and (mode:find("^w[+bx]*$") or mode:find("^[ra][+b]*$"))) then
+    error(("open: expected a mode such as r, w, a, r+, w+, a+ or wx, got %s"):format(tostring(mode)), 2)
+  end
   local file, err, code = native.open(path, mode or "r")
   if not file then
     return nil, err, code
@@ -430,6 +434,7 @@ end
 ---@return string? err
 ---@return string? code
 function M.exists(path)
+  check("exists: path", path, "string")
   local found, err, code = native.stat(path, false)
   if found then
     return true
@@ -514,11 +519,8 @@ function M.watch(path, options, fn)
   return require("heart.fs_watch").new(path, o, fn)
 end
 
----@param name string
----@param options? heart.fs.temp_options
----@param known table
-local function temp_path(name, options, known)
-  local o = check_options(name, options, known)
+---@param o heart.fs.temp_options
+local function temp_path(o)
   local dir = o.dir or os.getenv("TMPDIR") or "/tmp"
   return (dir == "" and "." or dir) .. "/" .. (o.prefix or "heart-"), o.suffix or ""
 end
@@ -529,7 +531,8 @@ end
 ---@return string path or the reason
 ---@return string? code
 function M.temp_file(options)
-  local path, suffix = temp_path("temp_file", options, { dir = "string", prefix = "string", suffix = "string" })
+  local o = check_options("temp_file", options, { dir = "string", prefix = "string", suffix = "string" })
+  local path, suffix = temp_path(o)
   local file, name, code = native.temp_file(path, suffix)
   if not file then
     return nil, name, code
@@ -543,7 +546,8 @@ end
 ---@return string? err
 ---@return string? code
 function M.temp_dir(options)
-  return native.temp_dir((temp_path("temp_dir", options, { dir = "string", prefix = "string" })))
+  local o = check_options("temp_dir", options, { dir = "string", prefix = "string" })
+  return native.temp_dir((temp_path(o)))
 end
 
 return M

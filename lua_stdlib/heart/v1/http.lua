@@ -394,6 +394,9 @@ local function verb(method)
     elseif not options and method == "GET" then
       return run(requests.write_plain(url))
     end
+    if options ~= nil and type(options) ~= "table" then
+      error(("http: expected a table of options, got %s"):format(type(options)), 2)
+    end
     local all = { url = url, method = method }
     for name, value in pairs(options or {}) do
       all[name] = value

@@ -2,6 +2,7 @@
 ---@class heart.random
 local M = {}
 
+local argument = require("heart.argument")
 local core = require("heart.core").random
 
 local floor = math.floor
@@ -26,7 +27,7 @@ end
 ---@param n integer
 ---@return string
 function M.hex(n)
-  return hex(core.bytes(n))
+  return hex(argument.call("hex", core.bytes, n))
 end
 
 ---A text of letters, digits, "-" and "_" that is safe in URLs, for sessions and links: each character has 6 bits.
@@ -34,7 +35,7 @@ end
 ---@return string
 function M.token(n)
   return (
-    core.bytes(n or 22):gsub(".", function(c)
+    argument.call("token", core.bytes, n or 22):gsub(".", function(c)
       local at = c:byte() % 64 + 1
       return ALPHABET:sub(at, at)
     end)

@@ -6,6 +6,7 @@
 ---They have the functions of the K/V stores (docs/kv.md). A full dictionary drops what was not used for longest.
 ---@class heart.v1.shared
 
+local argument = require("heart.argument")
 local core = require("heart.core")
 local kv = require("heart.kv")
 
@@ -20,7 +21,7 @@ local kv = require("heart.kv")
 ---@param max_bytes? integer 10 MiB unless given; the last size that was given holds
 ---@return heart.shared
 return function(name, max_bytes)
-  local native = core.shared(name, max_bytes)
+  local native = argument.call("shared", core.shared, name, max_bytes)
   local store = kv.new(native)
   ---@cast store heart.shared
   store.stale, store.usage, store.flush_expired = native.stale, native.usage, native.flush_expired

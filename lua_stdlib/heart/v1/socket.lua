@@ -238,6 +238,16 @@ local function open_connection(host, port, options)
   return encrypt(sock, context, { server_name = name, port = port }, deadline - core.now())
 end
 
+---@param name string what was called
+---@param options any
+---@return table
+local function check_options(name, options)
+  if options ~= nil and type(options) ~= "table" then
+    error(("%s: options: expected a table, got %s"):format(name, type(options)), 3)
+  end
+  return options or {}
+end
+
 ---Connect to a name, an address or "unix:/path".
 ---@param host string
 ---@param port? integer
@@ -247,7 +257,10 @@ function M.connect(host, port, options)
   if type(host) ~= "string" then
     error("connect: expected a host", 2)
   end
-  options = options or {}
+  if port ~= nil and not tonumber(port) then
+    error(("connect: expected a port, got %s"):format(tostring(port)), 2)
+  end
+  options = check_options("connect", options)
   local sock = options.pool and native.take(options.pool)
   if not sock then
     local err
@@ -280,7 +293,7 @@ end
 ---@param options? heart.socket.udp_options
 ---@return heart.socket?, string? reason
 function M.udp(options)
-  options = options or {}
+  options = check_options("udp", options)
   local wanted = {
     port = options.port,
     bind = options.bind,
@@ -422,7 +435,7 @@ function M.listen(where, handler, options)
   if type(handler) ~= "function" then
     error("listen: expected a function", 2)
   end
-  options = options or {}
+  options = check_options("listen", options)
   local wanted = listen_options(where, options)
   if not wanted then
     error('listen: expected "host:port", a port or "unix:/path"', 2)

@@ -11,9 +11,11 @@
 local M = {}
 
 local core = require("heart.core")
+local argument = require("heart.argument")
 local native = core.task
 
-local spawn, wait_many, results, status = native.spawn, native.wait_many, native.results, native.methods.status
+local spawn, wait_many, results = native.spawn, native.wait_many, native.results
+local cancel, join, status = native.methods.cancel, native.methods.join, native.methods.status
 
 ---@class heart.task
 ---@field join fun(self: heart.task, seconds?: number): ... see M.join
@@ -33,20 +35,23 @@ end
 ---@param task heart.task
 ---@param seconds? number to wait at most
 function M.join(task, seconds)
-  return task:join(seconds)
+  return join(task, seconds)
 end
 
 ---Have the wait of a task raise "cancelled", and every later one.
 ---@param task heart.task
 ---@return boolean running whether it was
 function M.cancel(task)
-  return task:cancel()
+  return cancel(task)
 end
 
 ---Wait, while others run.
 ---@param seconds number
 function M.sleep(seconds)
-  core.sleep(seconds)
+  if not tonumber(seconds) then
+    argument.wrong(1, "number", seconds)
+  end
+  core.sleep(seconds) -- not called last: what a cancellation raises needs a function of Lua to be raised in
 end
 
 ---@param tasks heart.task[]
@@ -57,14 +62,15 @@ local function cancel_all(tasks)
 end
 
 ---Tasks from functions and tasks.
+---@param name string what was called
 ---@param list (function|heart.task)[]
 ---@return heart.task[]
-local function start(list)
+local function start(name, list)
   local tasks = {}
   for i = 1, #list do
     local entry = list[i]
-    if type(entry) ~= "function" then
-      status(entry) -- raises if it is no task
+    if type(entry) ~= "function" and not pcall(status, entry) then
+      error(("%s: expected functions and tasks, got %s"):format(name, type(entry)), 3)
     end
   end
   for i = 1, #list do
@@ -103,7 +109,7 @@ end
 function M.gather(...)
   local list = { ... }
   local one = select("#", ...) == 1 and type(list[1]) == "table"
-  local tasks = start(one and list[1] or list)
+  local tasks = start("gather", one and list[1] or list)
   local failed = wait_or_cancel(tasks, true)
   if failed > 0 then
     cancel_all(tasks)
@@ -124,7 +130,7 @@ end
 ---@param ... function|heart.task
 ---@return any ... its results; its error is raised
 function M.race(...)
-  local tasks = start({ ... })
+  local tasks = start("race", { ... })
   local first = wait_or_cancel(tasks, false)
   cancel_all(tasks)
   return results(tasks[first])
@@ -143,6 +149,11 @@ end
 ---@param ... any
 ---@return any ... its results, true if there are none; its error is raised; nil, "timeout"
 function M.timeout(seconds, fn, ...)
+  if not tonumber(seconds) then
+    argument.wrong(1, "number", seconds)
+  elseif type(fn) ~= "function" then
+    argument.wrong(2, "function", fn)
+  end
   local task = spawn(fn, ...)
   local ok, done, err = pcall(wait_for_one, task, seconds)
   if ok and done then
@@ -176,7 +187,7 @@ end
 ---Give permits back, or add some. The first who waits has one at once.
 ---@param permits? integer 1 unless given
 function Semaphore:release(permits)
-  post(self.native, permits)
+  return post(self.native, permits)
 end
 
 ---@return integer permits that are free
@@ -189,7 +200,7 @@ end
 ---@param permits integer
 ---@return heart.semaphore
 function M.semaphore(permits)
-  return setmetatable({ native = new_semaphore(permits) }, Semaphore)
+  return setmetatable({ native = argument.call("semaphore", new_semaphore, permits) }, Semaphore)
 end
 
 ---@class heart.mutex
@@ -206,7 +217,7 @@ end
 
 ---Only the task that has locked it may.
 function Mutex:unlock()
-  post(self.native)
+  return post(self.native)
 end
 
 local function unlock(mutex, ok, ...)
@@ -289,6 +300,8 @@ Queue.__index = Queue
 function Queue:push(value, seconds)
   if value == nil then
     error("push: nil can not be put into a queue", 2)
+  elseif seconds ~= nil and not tonumber(seconds) then
+    argument.wrong(3, "number", seconds)
   end
   if self.closed then
     return nil, "closed"
@@ -311,6 +324,9 @@ end
 ---@return any value
 ---@return "timeout"|"closed"|nil reason why it is nil
 function Queue:pop(seconds)
+  if seconds ~= nil and not tonumber(seconds) then
+    argument.wrong(2, "number", seconds)
+  end
   if self.closed and self.first > self.last then
     return nil, "closed"
   end

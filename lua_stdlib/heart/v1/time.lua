@@ -61,6 +61,14 @@ local function check_time(name, t)
   return t
 end
 
+---@param name string what was called
+---@param text any
+local function check_text(name, text)
+  if type(text) ~= "string" then
+    error(("%s: expected a string, got %s"):format(name, type(text)), 3)
+  end
+end
+
 ---Unix time of a moment in UTC; nil if the calendar does not have it. A leap second counts as the one after it.
 local function moment(year, month, day, hour, minute, second)
   if not (year and month and day and hour and minute and second) or month < 1 or month > 12 or day < 1 then
@@ -103,6 +111,7 @@ end
 ---@param text string
 ---@return integer? t nil: it is none
 function M.parse_http(text)
+  check_text("parse_http", text)
   local day, month, year, h, m, s = text:match("^%a%a%a, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
   if not day then
     day, month, year, h, m, s = text:match("^%a+day, (%d%d)%-(%a%a%a)%-(%d%d) (%d%d):(%d%d):(%d%d) GMT$")
@@ -153,6 +162,7 @@ end
 ---@param text string
 ---@return number? t nil: it is none
 function M.parse_iso(text)
+  check_text("parse_iso", text)
   local year, month, day, rest = text:match("^(%d%d%d%d)%-(%d%d)%-(%d%d)(.*)$")
   if rest == "" then
     return moment(tonumber(year), tonumber(month), tonumber(day), 0, 0, 0)
