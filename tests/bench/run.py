@@ -11,6 +11,7 @@ import argparse
 import sys
 
 import allocations
+import bench_broadcast
 import bench_disk
 import bench_kv
 import bench_tasks
@@ -128,6 +129,13 @@ def upstream_bounds():
     return bounds, table
 
 
+def broadcast_bounds():
+    """Measure a message to thousands of WebSockets. Returns the Bounds and the table."""
+    table, bounds = bench_broadcast.section()
+    say(table)
+    return bounds, table
+
+
 def tasks_bounds():
     """Measure tasks and sleeping requests. Returns their Bounds and the table."""
     table, bounds = bench_tasks.section()
@@ -159,8 +167,9 @@ def bench(options):
         of_stores, text = stores_bounds()
         of_upstream, calls = upstream_bounds()
         of_tasks, tasks = tasks_bounds()
-        bounds += kept + of_stores + of_upstream + of_tasks
-        compared += ["", *text, "", *calls, "", *tasks]
+        of_broadcast, broadcast = broadcast_bounds()
+        bounds += kept + of_stores + of_upstream + of_tasks + of_broadcast
+        compared += ["", *text, "", *calls, "", *tasks, "", *broadcast]
     if bounds:
         say(report.promises(bounds))
     if options.write:
