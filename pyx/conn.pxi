@@ -17,7 +17,17 @@ cdef enum:
 # ---- Life ------------------------------------------------------------------------------------------------
 
 cdef Conn *conn_new(Worker *w, Listener *x, int fd) noexcept nogil:
-    """Take over the connected socket `fd`. NULL: out of memory or not watchable; the socket is closed then."""
+    """Take over the socket `fd` that was accepted. NULL: out of memory or not watchable; it is closed then."""
+    cdef Conn *c = conn_make(w, x.proto, fd, CONN_FRESH)
+    if c != NULL:
+        timer_set(&w.wheel, &c.timer, w.now + w.server.limits.header_timeout)
+        w.nconns += 1
+        w.count.connections += 1
+    return c
+
+
+cdef Conn *conn_make(Worker *w, const Proto *proto, int fd, uint16_t flags) noexcept nogil:
+    """As conn_new, for any connected socket. With CONN_OURS the server does not wait for its end."""
     cdef Conn *c = <Conn *>slab_new(&w.conns)
     if c == NULL:
         close(fd)
@@ -25,20 +35,17 @@ cdef Conn *conn_new(Worker *w, Listener *x, int fd) noexcept nogil:
     memset(c, 0, sizeof(Conn))
     c.watch.fd = fd
     c.watch.on_event = conn_on_event
-    c.proto = x.proto
-    c.flags = CONN_FRESH
+    c.proto = proto
+    c.flags = flags
     timer_init(&c.timer, conn_on_timer)
     if poller_add(w, &c.watch, EPOLLIN) != OK:
         close(fd)
         slab_free(&w.conns, c)
         return NULL
-    timer_set(&w.wheel, &c.timer, w.now + w.server.limits.header_timeout)
     c.after = w.all
     if w.all != NULL:
         w.all.before = c
     w.all = c
-    w.nconns += 1
-    w.count.connections += 1
     return c
 
 
@@ -53,6 +60,8 @@ cdef void conn_close(Worker *w, Conn *c) noexcept nogil:
     timer_cancel(&w.wheel, &c.timer)
     c.proto.on_close(w, c)
     poller_remove(w, &c.watch)      # close() is not enough: a child of os.execute may hold a duplicate until its exec
+    if c.tls != NULL:
+        conn_close_tls(c)
     close(c.watch.fd)
     buf_free(&c.spill)
     buf_free(&c.out)
@@ -60,8 +69,15 @@ cdef void conn_close(Worker *w, Conn *c) noexcept nogil:
     if not c.flags & CONN_DIRTY:
         c.next = w.dead
         w.dead = c
-    w.nconns -= 1
-    listeners_resume(w)
+    if not c.flags & CONN_OURS:
+        w.nconns -= 1
+        listeners_resume(w)
+
+
+cdef void conn_close_tls(Conn *c) noexcept nogil:
+    c.tls.api.shutdown(c.tls)
+    c.tls.api.session_free(c.tls)
+    c.tls = NULL
 
 
 cdef void conn_unlink(Worker *w, Conn *c) noexcept nogil:
@@ -151,6 +167,9 @@ cdef void conn_read(Worker *w, Conn *c) noexcept nogil:
     if n > 0:
         if unlikely(kept):
             buf_free(&c.spill)
+        if unlikely(c.tls != NULL) and c.tls.api.pending(c.tls):
+            c.flags |= CONN_UNREAD
+            conn_touch(w, c)
         conn_deliver(w, c, kept + n)
     elif n == 0:
         conn_begin(w, c)
@@ -158,6 +177,9 @@ cdef void conn_read(Worker *w, Conn *c) noexcept nogil:
         conn_end(w, c)
     elif n != PENDING:
         conn_close(w, c)
+    elif c.tls != NULL and c.tls.want == EPOLLOUT:      # TLS has to answer first
+        c.flags |= CONN_UNREAD
+        conn_await(w, c, EPOLLOUT)
 
 
 cdef void conn_deliver(Worker *w, Conn *c, size_t n) noexcept nogil:
@@ -168,6 +190,9 @@ cdef void conn_deliver(Worker *w, Conn *c, size_t n) noexcept nogil:
 
 cdef void conn_on_writable(Worker *w, Conn *c) noexcept nogil:
     c.flags &= ~<uint32_t>CONN_BLOCKED
+    if unlikely(c.flags & CONN_UNREAD):
+        conn_await(w, c, EPOLLIN)
+        conn_touch(w, c)
     conn_begin(w, c)
     conn_end(w, c)
 
@@ -232,17 +257,18 @@ cdef void conn_flush(Worker *w, Conn *c) noexcept nogil:
         w.out.n = 0
         return
     n = io_write(c.watch.fd, c.tls, c.out.p + c.out_at, c.out.n - c.out_at)
+    if n < 0 and n != PENDING:
+        conn_close(w, c)
+        return
     if n > 0:
         c.out_at += <uint32_t>n
         c.progress += <uint32_t>n
-        if c.out_at == c.out.n:
-            conn_sent(w, c)
-        else:
-            c.flags |= CONN_BLOCKED
-    elif n == PENDING:
+    if c.out_at == c.out.n:
+        conn_sent(w, c)
+    elif c.watch.interest & EPOLLOUT:
         c.flags |= CONN_BLOCKED
     else:
-        conn_close(w, c)
+        conn_wait_writable(w, c)
 
 
 cdef void conn_sent(Worker *w, Conn *c) noexcept nogil:
@@ -266,7 +292,7 @@ cdef inline void conn_idle(Worker *w, Conn *c) noexcept nogil:
 
 
 cdef void conn_keep_rest(Worker *w, Conn *c, const char *p, size_t n, ptrdiff_t sent) noexcept nogil:
-    if sent == ERR_CLOSED:
+    if sent < 0 and sent != PENDING:
         conn_close(w, c)
         return
     if sent < 0:
@@ -278,10 +304,11 @@ cdef void conn_keep_rest(Worker *w, Conn *c, const char *p, size_t n, ptrdiff_t 
 
 
 cdef void conn_wait_writable(Worker *w, Conn *c) noexcept nogil:
-    """The socket is full: take no input until the output has left, and not for longer than the write timeout."""
+    """The socket is full: take no input until the output has left, but for protocols with two directions; and not for
+    longer than the write timeout."""
     c.progress = 0
-    c.flags |= CONN_PAUSED | CONN_BLOCKED
-    conn_await(w, c, EPOLLOUT)
+    c.flags |= CONN_BLOCKED if c.proto.duplex else CONN_PAUSED | CONN_BLOCKED
+    conn_await(w, c, EPOLLOUT if c.flags & CONN_PAUSED else EPOLLIN | EPOLLOUT)
     timer_set(&w.wheel, &c.timer, w.now + w.server.limits.write_timeout)
 
 
@@ -379,30 +406,40 @@ cdef void conns_take(Worker *w) noexcept nogil:
 
 
 cdef void conn_settle(Worker *w, Conn *c) noexcept nogil:
-    cdef size_t n
     if (c.out.n or c.flags & CONN_CLOSING) and not c.flags & CONN_BLOCKED:
         conn_begin(w, c)
         conn_end(w, c)
-        if not c.flags & CONN_DEAD and c.out.n:
-            conn_wait_writable(w, c)
-    if not c.flags & CONN_KICK:
-        return
+    if c.flags & CONN_KICK:
+        conn_give_spill(w, c)
+    if unlikely(c.flags & CONN_UNREAD) and not c.flags & (CONN_DEAD | CONN_PAUSED | CONN_KICK):
+        c.flags &= ~<uint32_t>CONN_UNREAD
+        conn_on_event(w, &c.watch, EPOLLIN)
+
+
+cdef void conn_give_spill(Worker *w, Conn *c) noexcept nogil:
+    """What was kept, or as much of it as the scratch buffer takes."""
+    cdef Buf kept
+    cdef size_t n
     c.flags &= ~<uint32_t>CONN_KICK         # conn_resume gives it again
-    if c.flags & (CONN_DEAD | CONN_DRAINING | CONN_PAUSED):
+    if c.flags & (CONN_DEAD | CONN_DRAINING | CONN_PAUSED) or c.spill.n == 0:
         return
-    n = c.spill.n
-    if n == 0:
-        return
-    memcpy(w.scratch, c.spill.p, n)
-    buf_free(&c.spill)
+    kept = c.spill
+    memset(&c.spill, 0, sizeof(Buf))
+    n = kept.n if kept.n < w.scratch_size else w.scratch_size
+    memcpy(w.scratch, kept.p, n)
     conn_deliver(w, c, n)
+    if unlikely(n < kept.n) and not c.flags & (CONN_DEAD | CONN_DRAINING) and \
+            conn_spill(w, c, kept.p + n, kept.n - n) == OK and not c.flags & CONN_PAUSED:
+        conn_kick(w, c)
+    buf_free(&kept)
 
 
 # ---- Input that must wait --------------------------------------------------------------------------------
 
 cdef int conn_spill(Worker *w, Conn *c, const char *p, size_t n) noexcept nogil:
-    """Keep input for later; it is given to the protocol again, in front of what is read then. At most what one
-    read brings is ever kept, since a connection with kept input is not read before that is consumed."""
+    """Keep input for later; it is given to the protocol again, in front of what is read then. At most what one read
+    brings, or came with the connection, is ever kept, since a connection with kept input is not read before that is
+    consumed."""
     if n == 0:
         return OK
     if buf_append(&c.spill, p, n) != OK:
@@ -422,5 +459,9 @@ cdef void conn_resume(Worker *w, Conn *c) noexcept nogil:
     c.flags &= ~<uint32_t>CONN_PAUSED
     if c.out.n == 0:
         conn_await(w, c, EPOLLIN)
+    elif c.proto.duplex:
+        conn_await(w, c, EPOLLIN | EPOLLOUT)
     if c.spill.n:
         conn_kick(w, c)
+    elif unlikely(c.flags & CONN_UNREAD):
+        conn_touch(w, c)

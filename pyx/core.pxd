@@ -195,7 +195,7 @@ ctypedef struct WsDeflateParams:
     uint8_t client_fresh    # client_no_context_takeover
     uint8_t server_bits     # sizes of the windows, as powers of two
     uint8_t client_bits
-    uint8_t client_limits   # the client takes client_max_window_bits in an answer
+    uint8_t client_limits   # client_max_window_bits is there: 1 without, 2 with a value
 
 
 # ---- FastCGI records (fcgi_record.pxi, cgi_head.pxi): no socket, no Lua, no allocation --------------------
@@ -581,6 +581,7 @@ ctypedef struct Wheel:
 #            ends if no handler runs for it
 ctypedef struct Proto:
     const char *name
+    bint duplex             # input is taken while output waits
     void (*on_data)(Worker *w, Conn *c, char *p, size_t n) noexcept nogil
     void (*on_eof)(Worker *w, Conn *c) noexcept nogil
     void (*on_writable)(Worker *w, Conn *c) noexcept nogil
@@ -610,6 +611,8 @@ cdef enum ConnFlag:
     CONN_BLOCKED = 1024     # the socket took no more output: EPOLLOUT is awaited
     CONN_MORE = 2048        # input of this read is still to be looked at
     CONN_WATCHED = 4096     # the request in progress wants to know when the client leaves
+    CONN_OURS = 8192        # it was made from here, not accepted
+    CONN_UNREAD = 16384     # its TLS session may have input that no event tells of
 
 # A connection. Idle keep-alive ones hold nothing beyond this: buffers belong to the worker. Three cache lines, all
 # that a request needs of one; the order of the members makes them so.
@@ -1139,6 +1142,7 @@ cdef enum WsFlag:
     WS_PEER_FRESH = 8192    # the peer does
     WS_HAS_DATA = 16384     # the environment of the object is its table `data`
     WS_ERRED = 32768        # the error function has been called
+    WS_CLIENT = 65536       # this side has connected: it masks, the peer does not
 
 # What all WebSockets of one route have in common. The functions are references; LUA_NOREF: none.
 ctypedef struct WsRoute:
@@ -1185,6 +1189,13 @@ ctypedef struct Ws:
     uint8_t bits            # window for compressing
     uint8_t mask[4]
     Utf8 utf8
+    uint8_t pongs           # that were written behind output that waits
+    uint32_t waits          # coroutines that wait in one of its methods
+
+# One that this side has opened. Its route is its own.
+ctypedef struct WsClient:
+    Ws ws
+    WsRoute route
 
 
 # ---- Workers and the server (worker, server) --------------------------------------------------------------
@@ -1292,6 +1303,8 @@ ctypedef struct Worker:
     void *ws_zip            # a WsZip, for WebSockets that begin every message anew; NULL: not needed yet
     Buf ws_text             # a message that was expanded
     Buf ws_packed           # ... or compressed
+    uint8_t ws_masks[256]   # random bytes for the masks of clients
+    uint32_t ws_nmasks      # of them not used yet
     Mail mail
     LogRing *log
     uint64_t kv_told        # ms: when a failure of a store was logged last

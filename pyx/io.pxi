@@ -2,6 +2,9 @@
 # it becomes PENDING. EINTR is retried by the poller. Everything else that fails is ERR_CLOSED, with errno as it was; a
 # session's own failures are ERR_TLS and ERR_SYSTEM.
 
+cdef enum:
+    IO_TLS_TURN = 262144        # bytes that one call encrypts
+
 
 cdef inline ptrdiff_t io_result(ptrdiff_t n) noexcept nogil:
     if n >= 0:
@@ -19,22 +22,47 @@ cdef inline ptrdiff_t io_read(int fd, TlsSession *tls, char *p, size_t n) noexce
 cdef inline ptrdiff_t io_write(int fd, TlsSession *tls, const char *p, size_t n) noexcept nogil:
     """Bytes written (may be fewer than `n`), PENDING or a failure."""
     if unlikely(tls != NULL):
-        return tls.api.write(tls, p, n)
+        return io_write_tls(tls, p, n)
     return io_result(sys_send(fd, p, n))
+
+
+cdef ptrdiff_t io_write_tls(TlsSession *tls, const char *p, size_t n) noexcept nogil:
+    """A session takes one record at a time: write on until the socket takes no more, or it is the turn of others."""
+    cdef size_t sent = 0
+    cdef ptrdiff_t done = 0
+    if n > IO_TLS_TURN:
+        n = IO_TLS_TURN
+    while sent < n:
+        done = tls.api.write(tls, p + sent, n - sent)
+        if done <= 0:
+            break
+        sent += done
+    return done if done < 0 and (sent == 0 or done != PENDING) else <ptrdiff_t>sent
 
 
 cdef ptrdiff_t io_writev(int fd, TlsSession *tls, const Span *spans, int n) noexcept nogil:
     """As io_write, for the concatenation of `n` spans."""
     cdef msghdr m
     if unlikely(tls != NULL):
-        while n > 1 and spans.n == 0:
-            spans += 1
-            n -= 1
-        return tls.api.write(tls, spans.p, spans.n)
+        return io_writev_tls(tls, spans, n)
     memset(&m, 0, sizeof(m))
     m.msg_iov = <iovec *>spans          # Span and iovec have the same two members
     m.msg_iovlen = n
     return io_result(sendmsg(fd, &m, MSG_NOSIGNAL))
+
+
+cdef ptrdiff_t io_writev_tls(TlsSession *tls, const Span *spans, int n) noexcept nogil:
+    cdef ptrdiff_t sent = 0
+    cdef ptrdiff_t done
+    cdef int i
+    for i in range(n):
+        done = io_write_tls(tls, spans[i].p, spans[i].n)
+        if done < 0:
+            return done if sent == 0 or done != PENDING else sent
+        sent += done
+        if done < <ptrdiff_t>spans[i].n:
+            break
+    return sent
 
 
 cdef ptrdiff_t io_sendfile(int fd, TlsSession *tls, int file, int64_t *at, size_t n) noexcept nogil:

@@ -41,6 +41,7 @@ cdef void lua_socket_open(lua_State *L, State *s) noexcept nogil:
     socket_put(L, s, meta, b"option", l_sock_option)
     socket_put(L, s, meta, b"tls", l_sock_tls)
     socket_put(L, s, meta, b"session", l_sock_session)
+    socket_put(L, s, meta, b"websocket", l_sock_websocket)
     socket_put(L, s, meta, b"give", l_sock_give)
     socket_put(L, s, meta, b"reused", l_sock_reused)
     socket_put(L, s, meta, b"settimeouts", l_sock_settimeouts)

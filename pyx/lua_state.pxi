@@ -259,6 +259,7 @@ cdef void state_close(Worker *w, State *s) noexcept nogil:
         co = s.idle
         s.idle = co.next
         slab_free(&w.coros, co)
+    ws_close_clients(w, s)
     state_close_socks(w, s)
     processes_end(w, s)
     lua_close(s.L)

@@ -1,5 +1,6 @@
 # WebSockets for Lua: core.ws, on which heart/ws.lua builds app.ws. An object is a Ws in Lua's memory; the registry
-# holds it while its connection is open or one of its functions runs.
+# holds it while its connection is open (but for a client, lua_ws_client.pxi), one of its functions runs or a coroutine
+# waits for it.
 # Two styles: functions of the route that the engine calls with each message, one at a time; or a handler that asks for
 # messages with ws:receive().
 # Invariant: the coroutine that accepts keeps its request until it waits for the first time (ws_coro_settle), so that
@@ -33,6 +34,8 @@ cdef void lua_ws_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"accept", l_ws_accept)
     core_put(L, s, b"publish", l_ws_publish)
     core_put(L, s, b"kind_of", l_ws_kind_of)
+    core_put(L, s, b"accept_of", l_ws_accept_of)
+    core_put(L, s, b"is_client", l_ws_is_client)
 
 
 cdef int l_ws_route(lua_State *L) noexcept nogil:
@@ -224,9 +227,25 @@ cdef void ws_coro_ended(Worker *w, Ws *x, bint failed) noexcept nogil:
 
 
 cdef void ws_unref(Ws *x) noexcept nogil:
-    """Nothing of the engine needs the object any more."""
-    luaL_unref(x.state.L, LUA_REGISTRYINDEX, x.ref)
-    x.ref = LUA_NOREF
+    """Nothing of the engine needs the object any more, unless a coroutine waits for it."""
+    if x.waits == 0:
+        luaL_unref(x.state.L, LUA_REGISTRYINDEX, x.ref)
+        x.ref = LUA_NOREF
+
+
+cdef void l_ws_hold(lua_State *L, Ws *x) noexcept nogil:
+    """The coroutine is about to wait in a method: its stack does not hold the object meanwhile."""
+    if x.ref == LUA_NOREF:
+        lua_pushvalue(L, 1)
+        x.ref = luaL_ref(L, LUA_REGISTRYINDEX)
+    x.waits += 1
+
+
+cdef void ws_release(Ws *x) noexcept nogil:
+    """It waits no more."""
+    x.waits -= 1
+    if x.coro == NULL and (x.conn == NULL or x.flags & WS_CLIENT):
+        ws_unref(x)
 
 
 cdef Coro *ws_coro(Worker *w, Ws *x, int function) noexcept nogil:
@@ -367,6 +386,8 @@ cdef int l_ws_assign(lua_State *L) noexcept nogil:
 
 cdef int l_ws_gc(lua_State *L) noexcept nogil:
     cdef Ws *x = l_ws(L)
+    if x.conn != NULL:
+        ws_abandon(x.state.worker, x)
     buf_free(&x.message)
     ws_zip_free(<WsZip *>x.zip)
     free(x.reader)
@@ -432,8 +453,11 @@ cdef int l_ws_kind(lua_State *L, int narg) noexcept nogil:
 
 
 cdef int l_ws_wait_drained(lua_State *L, Worker *w, Ws *x) noexcept nogil:
-    cdef WsWriter *q = <WsWriter *>malloc(sizeof(WsWriter))
+    cdef WsWriter *q
+    l_ws_hold(L, x)
+    q = <WsWriter *>malloc(sizeof(WsWriter))
     if q == NULL:
+        ws_release(x)
         return luaL_error(L, b"not enough memory")
     op_init(&q.op)
     q.op.begin = ws_writer_begin
@@ -458,11 +482,13 @@ cdef void ws_writer_begin(Worker *w, Op *op) noexcept nogil:
 
 cdef int ws_writer_finish(Coro *co, Op *op) noexcept nogil:
     cdef Ws *x = (<WsWriter *>op).ws
-    free(op)
+    cdef int n = 1
     if ws_conn(x) == NULL:
-        return l_push_closed(co.L, x)
-    lua_pushboolean(co.L, 1)
-    return 1
+        n = l_push_closed(co.L, x)
+    else:
+        lua_pushboolean(co.L, 1)
+    ws_writer_drop(co.state.worker, op)
+    return n
 
 
 cdef bint ws_writer_cancel(Worker *w, Op *op) noexcept nogil:
@@ -474,6 +500,7 @@ cdef bint ws_writer_cancel(Worker *w, Op *op) noexcept nogil:
 
 
 cdef void ws_writer_drop(Worker *w, Op *op) noexcept nogil:
+    ws_release((<WsWriter *>op).ws)
     free(op)
 
 
@@ -504,6 +531,7 @@ cdef int l_ws_receive(lua_State *L) noexcept nogil:
         x.reader = ws_reader_new(x)
         if x.reader == NULL:
             return luaL_error(L, b"not enough memory")
+    l_ws_hold(L, x)
     return l_wait_op_until(L, &x.reader.op, deadline)
 
 
@@ -528,17 +556,19 @@ cdef void ws_reader_begin(Worker *w, Op *op) noexcept nogil:
 
 cdef int ws_reader_finish(Coro *co, Op *op) noexcept nogil:
     cdef WsReader *q = <WsReader *>op
+    cdef int n = 2
     if q.kind:
         lua_pushlstring(co.L, q.given.p, q.given.n)
         ws_push_kind(co.L, q.kind)
         q.kind = 0
         buf_free(&q.ws.message)
-        return 2
-    if not op.timed_out:
-        return l_push_closed(co.L, q.ws)
-    lua_pushnil(co.L)
-    lua_pushlstring(co.L, b"timeout", 7)
-    return 2
+    elif not op.timed_out:
+        n = l_push_closed(co.L, q.ws)
+    else:
+        lua_pushnil(co.L)
+        lua_pushlstring(co.L, b"timeout", 7)
+    ws_release(q.ws)
+    return n
 
 
 cdef bint ws_reader_cancel(Worker *w, Op *op) noexcept nogil:
@@ -546,7 +576,7 @@ cdef bint ws_reader_cancel(Worker *w, Op *op) noexcept nogil:
 
 
 cdef void ws_reader_drop(Worker *w, Op *op) noexcept nogil:
-    pass
+    ws_release((<WsReader *>op).ws)
 
 
 # ---- ws:ping, ws:close

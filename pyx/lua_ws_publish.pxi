@@ -1,6 +1,6 @@
 # core.ws.publish: one message for many WebSockets. Its frame is made once, and once more for those that compress every
-# message anew; only a socket that keeps its context gets a frame of its own. Frames are put behind the output of their
-# connections, which leaves at the end of the turn, as far as there is time.
+# message anew; only a socket that keeps its context, or masks, gets a frame of its own. Frames are put behind the
+# output of their connections, which leaves at the end of the turn, as far as there is time.
 # Nobody waits for a socket that does not take what it gets: with too much unsent it is closed.
 
 # The frames of one message, in Worker.scratch_send: `plain` bytes, then `packed` bytes.
@@ -53,7 +53,7 @@ cdef bint ws_publish(Worker *w, Ws *x, WsFrames *f) noexcept nogil:
         conn_reset(w, c)
         return False
     pack = x.flags & WS_DEFLATE and f.data.n >= x.route.deflate_min
-    if pack and not (x.flags & WS_SELF_FRESH and x.bits == WS_BITS_MAX):
+    if x.flags & WS_CLIENT or (pack and not (x.flags & WS_SELF_FRESH and x.bits == WS_BITS_MAX)):
         return ws_send(w, x, f.opcode, f.data) == OK
     if pack and ws_frames_pack(w, x, f):
         return conn_write(w, c, w.scratch_send.p + f.plain, f.packed) == OK

@@ -541,24 +541,17 @@ cdef bint sock_find_delimiter(Sock *s) noexcept nogil:
 cdef ptrdiff_t sock_write(Sock *s, const char *p, size_t n) noexcept nogil:
     """As io_write, for at most SEND_TURN bytes: bytes written, at least one; PENDING or a failure."""
     cdef ptrdiff_t done
-    cdef size_t sent = 0
     if s.flags & SOCK_DATAGRAM:
         return sock_write_datagram(s, p, n)
     if n > SEND_TURN:
         n = SEND_TURN
-    while True:
-        if s.flags & SOCK_PIPE:
-            done = io_write_pipe(s.watch.fd, p + sent, n - sent)
-        else:
-            done = io_write(s.watch.fd, s.tls, p + sent, n - sent)
-        if done > 0:
-            sent += done
-        if done <= 0 or sent == n or s.tls == NULL:
-            break
-    if done < 0 and (sent == 0 or done != PENDING):
+    if s.flags & SOCK_PIPE:
+        done = io_write_pipe(s.watch.fd, p, n)
+    else:
+        done = io_write(s.watch.fd, s.tls, p, n)
+    if done < 0:
         sock_write_failed(s, done)
-        return done
-    return sent
+    return done
 
 
 cdef ptrdiff_t sock_write_datagram(Sock *s, const char *p, size_t n) noexcept nogil:

@@ -57,11 +57,13 @@ cdef int worker_open(Worker *w) noexcept nogil:
 
 
 cdef void worker_close(Worker *w) noexcept nogil:
-    """Free everything; no connection is open any more."""
+    """Free everything; no connection that was accepted is open any more."""
     cdef Req *r
     if w.state != NULL:
         state_close(w, w.state)
         worker_end_retired(w)           # its scripts
+    while w.all != NULL:                # clients whose servers have not closed yet
+        conn_close(w, w.all)
     while w.free_reqs != NULL:
         r = w.free_reqs
         w.free_reqs = r.next

@@ -1,8 +1,10 @@
 # WebSockets on a connection (RFC 6455): the protocol table WS. It takes over from HTTP/1 when a handler has accepted
-# the upgrade (lua_ws.pxi); Conn.req is the Ws then. Frames become messages here, and messages frames.
+# the upgrade (lua_ws.pxi), or from a socket of the application when a server has (lua_ws_client.pxi); Conn.req is the
+# Ws then. Frames become messages here, and messages frames. What only a client does is in ws_client.pxi.
 # Invariants:
 #   - a message that lies whole in the scratch buffer is never copied on its way to Lua; parts collect in Ws.message;
-#   - at most one message waits for a reader: then no more input is taken, and the peer feels it;
+#   - at most one message waits for a reader: then no more input is taken, and the peer feels it. Output that waits does
+#     not stop input: two sides that send at the same time would wait for each other;
 #   - a Ws is memory of Lua: anything that runs Lua code may free one whose connection has ended, so after a message
 #     was given away only the connection is looked at.
 #
@@ -10,9 +12,13 @@
 
 cdef Proto WS
 
+cdef enum:
+    WS_PONGS_MAX = 32           # answers to pings that wait behind other output, until no more input is taken
+
 
 cdef void ws_init() noexcept nogil:
     WS.name = b"websocket"
+    WS.duplex = True
     WS.on_data = ws_on_data
     WS.on_eof = ws_on_eof
     WS.on_writable = ws_on_writable
@@ -41,7 +47,8 @@ cdef void ws_open(Worker *w, Ws *x, Conn *c, WsRoute *route, State *s) noexcept 
     x.state = s
     x.ref = LUA_NOREF
     x.code = WS_ABNORMAL
-    s.holders += 1
+    if not x.flags & WS_CLIENT:
+        s.holders += 1
     x.next = s.sockets
     if x.next != NULL:
         x.next.prev = x
@@ -69,7 +76,8 @@ cdef void ws_forget(Worker *w, Ws *x) noexcept nogil:
         x.state.sockets = x.next
     if x.next != NULL:
         x.next.prev = x.prev
-    state_release(w, x.state)
+    if not x.flags & WS_CLIENT:
+        state_release(w, x.state)
     lua_ws_closed(w, x)
 
 
@@ -79,8 +87,8 @@ cdef void ws_on_close(Worker *w, Conn *c) noexcept nogil:
 
 
 cdef void ws_on_stop(Worker *w, Conn *c) noexcept nogil:
-    """The worker ends."""
-    if conn_ws(c) != NULL:
+    """The worker ends. What is still running may need its clients; they are closed with their state."""
+    if conn_ws(c) != NULL and not c.flags & CONN_OURS:
         ws_close(w, conn_ws(c), WS_GOING_AWAY, Span(b"", 0))
 
 
@@ -89,7 +97,7 @@ cdef void ws_close_all(Worker *w, State *s, int code) noexcept nogil:
     cdef Conn *c
     while s.sockets != NULL:
         c = s.sockets.conn
-        ws_close(w, s.sockets, code, Span(b"", 0))
+        ws_close(w, s.sockets, WS_GOING_AWAY if c.flags & CONN_OURS else code, Span(b"", 0))
         if not c.flags & CONN_DEAD:
             ws_end(w, c)
 
@@ -117,7 +125,7 @@ cdef void ws_on_data(Worker *w, Conn *c, char *p, size_t n) noexcept nogil:
 
 cdef bint ws_takes_input(Conn *c) noexcept nogil:
     cdef Ws *x = conn_ws(c)
-    return x == NULL or not x.flags & (WS_HELD | WS_BUSY)
+    return x == NULL or (not x.flags & (WS_HELD | WS_BUSY) and (x.pongs < WS_PONGS_MAX or c.out.n == 0))
 
 
 cdef size_t ws_take(Worker *w, Conn *c, Ws *x, char *p, size_t n) noexcept nogil:
@@ -137,7 +145,7 @@ cdef size_t ws_take(Worker *w, Conn *c, Ws *x, char *p, size_t n) noexcept nogil
     if f.opcode & WS_CONTROL:
         if n < f.size + f.length:
             return 0
-        ws_mask(p + f.size, f.length, f.mask, 0)
+        ws_unmask(x, p + f.size, f.length, f.mask, 0)
         ws_control(w, c, x, f.opcode, Span(p + f.size, f.length))
         return f.size + f.length
     if f.opcode != WS_CONTINUATION:
@@ -145,7 +153,7 @@ cdef size_t ws_take(Worker *w, Conn *c, Ws *x, char *p, size_t n) noexcept nogil
         x.flags = (x.flags | (WS_PACKED if f.compressed else 0)) | WS_MESSAGE
         memset(&x.utf8, 0, sizeof(Utf8))
     if f.fin and f.opcode != WS_CONTINUATION and n - f.size >= f.length:       # all of it is here
-        ws_mask(p + f.size, f.length, f.mask, 0)
+        ws_unmask(x, p + f.size, f.length, f.mask, 0)
         n = f.size + f.length
         ws_message(w, c, x, Span(p + f.size, f.length))
         return n
@@ -160,8 +168,8 @@ cdef size_t ws_take(Worker *w, Conn *c, Ws *x, char *p, size_t n) noexcept nogil
 
 cdef int ws_judge(Worker *w, Ws *x, WsFrame *f) noexcept nogil:
     """Whether this frame may come now: OK, or the code to close with."""
-    if not f.masked:
-        f.why = b"a frame is not masked"
+    if f.masked == (x.flags & WS_CLIENT != 0):
+        f.why = b"a frame is not masked" if not f.masked else b"a frame of the server is masked"
         return WS_PROTOCOL_ERROR
     if f.opcode & WS_CONTROL:
         return OK
@@ -177,11 +185,16 @@ cdef int ws_judge(Worker *w, Ws *x, WsFrame *f) noexcept nogil:
     return OK
 
 
+cdef inline void ws_unmask(Ws *x, char *p, size_t n, const uint8_t *mask, uint64_t at) noexcept nogil:
+    if likely(not x.flags & WS_CLIENT):
+        ws_mask(p, n, mask, at)
+
+
 cdef size_t ws_take_payload(Worker *w, Conn *c, Ws *x, char *p, size_t n) noexcept nogil:
     """The next part of a payload that does not come in one piece. A text is checked as it arrives."""
     if n > x.left:
         n = <size_t>x.left
-    ws_mask(p, n, x.mask, x.at)
+    ws_unmask(x, p, n, x.mask, x.at)
     if x.kind == WS_TEXT and not x.flags & WS_PACKED and not utf8_feed(&x.utf8, p, n):
         return ws_fail(w, c, x, WS_BAD_TEXT, b"a text is not UTF-8", n)
     if buf_append(&x.message, p, n) != OK:
@@ -228,6 +241,7 @@ cdef void ws_control(Worker *w, Conn *c, Ws *x, int opcode, Span payload) noexce
     cdef int rc
     if opcode == WS_PING:
         if not x.flags & WS_CLOSE_SENT:
+            x.pongs = x.pongs + 1 if c.out.n else 0
             ws_send(w, x, WS_PONG, payload)
         return
     if opcode == WS_PONG:
@@ -274,6 +288,8 @@ cdef int ws_send(Worker *w, Ws *x, int opcode, Span payload) noexcept nogil:
         return ERR_CLOSED
     if x.flags & WS_DEFLATE and not opcode & WS_CONTROL and payload.n >= x.route.deflate_min:
         packed = ws_deflate(w, x, &payload) == OK
+    if unlikely(x.flags & WS_CLIENT):
+        return ws_send_masked(w, c, opcode, packed, payload)
     n = ws_frame_put(head, opcode, packed, payload.n, NULL)
     if conn_write(w, c, head, n) != OK:
         return ERR_CLOSED
@@ -303,6 +319,9 @@ cdef void ws_close(Worker *w, Ws *x, int code, Span reason) noexcept nogil:
 cdef void ws_end(Worker *w, Conn *c) noexcept nogil:
     """Both sides have said what they had to say, or the peer is not listened to any more: close once all is sent."""
     cdef Ws *x = conn_ws(c)
+    if c.flags & CONN_OURS and x != NULL and x.flags & WS_CLOSE_SEEN:
+        ws_leave(w, x)
+        return
     c.flags |= CONN_CLOSING
     if x != NULL and not x.flags & WS_CLOSE_SEEN:
         c.flags |= CONN_LINGER
@@ -314,19 +333,20 @@ cdef void ws_end(Worker *w, Conn *c) noexcept nogil:
 # ---- Events ----------------------------------------------------------------------------------------------
 
 cdef void ws_wait_ping(Worker *w, Ws *x) noexcept nogil:
-    """The peer has shown life: the next ping comes after a while without any."""
-    if not x.flags & WS_CLOSE_SENT:
+    """The peer has shown life: the next ping comes after a while without any. Output that waits has its own time."""
+    if not x.flags & WS_CLOSE_SENT and not x.conn.flags & CONN_BLOCKED:
         timer_set(&w.wheel, &x.conn.timer, w.now + w.server.limits.ws_ping)
 
 
 cdef void ws_on_timer(Worker *w, Conn *c) noexcept nogil:
     cdef Ws *x = conn_ws(c)
-    if x == NULL or x.flags & (WS_CLOSE_SENT | WS_PINGED):
+    if x == NULL or x.flags & WS_CLOSE_SENT or (x.flags & WS_PINGED and ws_takes_input(c)):
         conn_close(w, c)
         return
-    x.flags |= WS_PINGED
-    if ws_send(w, x, WS_PING, Span(b"", 0)) == OK:
-        timer_set(&w.wheel, &c.timer, w.now + w.server.limits.ws_timeout)
+    timer_set(&w.wheel, &c.timer, w.now + w.server.limits.ws_timeout)
+    if not x.flags & WS_PINGED:         # else its answer waits behind a message that nobody has taken
+        x.flags |= WS_PINGED
+        ws_send(w, x, WS_PING, Span(b"", 0))
 
 
 cdef void ws_on_eof(Worker *w, Conn *c) noexcept nogil:

@@ -59,7 +59,8 @@ cdef int ws_inflate(Worker *w, Ws *x, Span *data) noexcept nogil:
 
 
 cdef int ws_deflate(Worker *w, Ws *x, Span *payload) noexcept nogil:
-    """Compress a message into Worker.ws_packed. Not OK: send it as it is, because that is shorter or memory is out."""
+    """Compress a message into Worker.ws_packed. Not OK: send it as it is, because that is shorter (if not every message
+    is to be compressed) or memory is out."""
     cdef bint fresh = x.flags & WS_SELF_FRESH
     cdef bint shared = fresh and x.bits == WS_BITS_MAX
     cdef WsZip *z = ws_zip(w, x, shared)
@@ -74,7 +75,7 @@ cdef int ws_deflate(Worker *w, Ws *x, Span *payload) noexcept nogil:
         zip_reset(&z.packer)
     if zip_run(&z.packer, &rest, &w.ws_packed, SIZE_MAX, ZIP_SYNC) != ZIP_HUNGRY:
         return ERR_MEMORY
-    if fresh and w.ws_packed.n - WS_TAIL_LEN >= payload.n:
+    if fresh and x.route.deflate_min and w.ws_packed.n - WS_TAIL_LEN >= payload.n:
         return ERR_LIMIT
     payload[0] = Span(w.ws_packed.p, w.ws_packed.n - WS_TAIL_LEN)
     return OK

@@ -164,6 +164,7 @@ cdef bint deflate_parameter(WsDeflateParams *d, Span name, Span value, uint8_t *
         bit = 8
         d.client_limits = 1
         if value.p != NULL:
+            d.client_limits = 2
             d.client_bits = <uint8_t>window_bits(value)
             if d.client_bits == 0:
                 return False
@@ -208,6 +209,12 @@ cdef bint deflate_choose(Span offers, bint keep_context, WsDeflateParams *d) noe
             d.server_fresh = d.client_fresh = 1
         return True
     return False
+
+
+cdef bint deflate_accepted(Span answer, bint fresh, WsDeflateParams *d) noexcept nogil:
+    """Whether what a server has answered can be kept by a client that has offered client_max_window_bits, and `fresh`:
+    that both sides begin every message anew."""
+    return deflate_read(answer, d) and d.client_limits != 1 and (d.server_fresh or not fresh)
 
 
 cdef size_t deflate_put(const WsDeflateParams *d, char *out) noexcept nogil:

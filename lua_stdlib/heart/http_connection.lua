@@ -13,6 +13,7 @@ local TUNNEL_HEAD_MAX = 16384
 ---@class heart.http.route
 ---@field target heart.url
 ---@field proxy? heart.url
+---@field tunnel? boolean the proxy is to connect us through
 ---@field tls? table options
 ---@field key string of the pool: connections with the same key can take each other's place
 ---@field connect_timeout number
@@ -67,16 +68,20 @@ local function tunnel(sock, route)
   return true
 end
 
+---What comes before the request.
 ---@return boolean? ok
 ---@return string? err
-local function secure(sock, route)
-  if route.proxy then
+local function prepare(sock, route)
+  if route.tunnel then
     local ok, err = tunnel(sock, route)
     if not ok then
       return nil, err
     end
   end
-  return start_tls(sock, route)
+  if route.target.scheme == "https" then
+    return start_tls(sock, route)
+  end
+  return true
 end
 
 ---A new connection, ready for a request.
@@ -92,9 +97,9 @@ function M.open(route, seconds)
   if not sock then
     return nil, route.proxy and "proxy: " .. err or err
   end
-  if route.target.scheme == "https" then
+  if route.tunnel or route.target.scheme == "https" then
     sock:deadline(math.max(deadline - now(), 0.001))
-    local whole, ok, why = pcall(secure, sock, route)
+    local whole, ok, why = pcall(prepare, sock, route)
     if not whole then -- cancelled
       sock:close()
       error(ok, 0)

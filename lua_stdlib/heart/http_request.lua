@@ -182,7 +182,7 @@ end
 ---@return string? err
 local function write_head(call)
   local options, target = call.options, call.target
-  local absolute = call.route.proxy and target.scheme == "http"
+  local absolute = call.route.proxy and not call.route.tunnel
   local lines, seen = { call.method, " ", absolute and target.text or target.target, " HTTP/1.1\r\n" }, {}
   for name, value in pairs(options.headers or {}) do
     local err = add_field(lines, seen, name, value)
@@ -220,6 +220,17 @@ local function proxy_of(options, target)
   return proxies.find(target)
 end
 
+---Whether the connection is to change its protocol.
+---@param options heart.http.options
+local function asks_upgrade(options)
+  for name, value in pairs(options.headers or {}) do
+    if value ~= false and tostring(name):lower() == "upgrade" then
+      return true
+    end
+  end
+  return false
+end
+
 ---@param options heart.http.options
 ---@param target heart.url
 ---@return heart.http.route?
@@ -229,10 +240,12 @@ local function route_of(options, target)
   if err then
     return nil, err
   end
-  local key = "http " .. target.origin
+  local key, tunnel = "http " .. target.origin, nil
   if proxy then
-    -- Requests to any http host can share a connection to the proxy; a tunnel leads to one host.
-    key = (target.scheme == "http" and "http proxy" or key .. " via") .. " " .. proxy.origin
+    -- Requests to any http host can share a connection to the proxy; a tunnel leads to one host. An upgrade of the
+    -- connection to the proxy would be the proxy's.
+    tunnel = target.scheme == "https" or asks_upgrade(options)
+    key = (tunnel and key .. " via" or "http proxy") .. " " .. proxy.origin
     key = key .. " " .. (proxy.user or "") .. ":" .. (proxy.password or "")
   end
   if target.scheme == "https" then
@@ -241,6 +254,7 @@ local function route_of(options, target)
   return {
     target = target,
     proxy = proxy,
+    tunnel = tunnel,
     tls = options.tls,
     key = key,
     connect_timeout = options.connect_timeout or CONNECT_TIMEOUT,

@@ -4,9 +4,10 @@ local M = {}
 
 local core = require("heart.core")
 
----An open connection. `data` is a table of the application's own.
+---An open connection. `data` is a table of the application's own, `protocol()` the subprotocol that was agreed on.
 ---@class heart.ws
 ---@field data table
+---@field protocol fun(self: heart.ws): string?
 ---@field send fun(self: heart.ws, data: string, kind?: "text"|"binary"): true?, string?, integer?, string?
 ---@field receive fun(self: heart.ws, timeout?: number): string?, string?, integer?, string?
 ---@field ping fun(self: heart.ws, data?: string): true?, string?, integer?, string?
@@ -38,6 +39,19 @@ local OPTIONS = {
   deflate_level = "number",
 }
 local FUNCTIONS = { open = true, message = true, close = true, error = true }
+
+---@type table<heart.ws, string>
+local protocols_of = setmetatable({}, { __mode = "k" })
+
+core.ws.methods.protocol = function(ws)
+  return protocols_of[ws]
+end
+
+---@param ws heart.ws
+---@param protocol? string
+function M.set_protocol(ws, protocol)
+  protocols_of[ws] = protocol
+end
 
 ---@param options heart.ws.options
 local function check_options(options)
@@ -165,6 +179,7 @@ function M.handler(options, fn)
     if not ws then
       return status, REASONS[status]
     end
+    protocols_of[ws] = protocol
     if type(fn) == "function" then
       fn(ws, ctx, protocol)
       ws:close()

@@ -16,6 +16,7 @@ import bench_disk
 import bench_kv
 import bench_tasks
 import bench_upstream
+import bench_ws
 import binary
 import case
 import instructions
@@ -143,6 +144,13 @@ def tasks_bounds():
     return bounds, table
 
 
+def ws_bounds():
+    """Measure WebSockets. Returns their Bounds and the table."""
+    table, bounds = bench_ws.section(bench_ws.ROUNDS, bench_ws.SECONDS)
+    say(table)
+    return bounds, table
+
+
 def bench(options):
     """Measure, print, write. Returns the Bounds."""
     say([report.machine()])
@@ -167,9 +175,10 @@ def bench(options):
         of_stores, text = stores_bounds()
         of_upstream, calls = upstream_bounds()
         of_tasks, tasks = tasks_bounds()
+        of_ws, sockets = ws_bounds()
         of_broadcast, broadcast = broadcast_bounds()
-        bounds += kept + of_stores + of_upstream + of_tasks + of_broadcast
-        compared += ["", *text, "", *calls, "", *tasks, "", *broadcast]
+        bounds += kept + of_stores + of_upstream + of_tasks + of_ws + of_broadcast
+        compared += ["", *text, "", *calls, "", *tasks, "", *sockets, "", *broadcast]
     if bounds:
         say(report.promises(bounds))
     if options.write:

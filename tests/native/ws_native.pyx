@@ -83,3 +83,12 @@ def choose(bytes offers not None, bint keep_context=False):
         return None
     return (Params(bool(d.server_fresh), bool(d.client_fresh), d.server_bits, d.client_bits, bool(d.client_limits)),
             out[:deflate_put(&d, out)])
+
+
+def accepted(bytes answer not None, bint fresh=True):
+    """Params of a server's answer, or None if it can not be kept."""
+    cdef WsDeflateParams d
+    cdef Span s = guarded(answer)
+    if not deflate_accepted(s, fresh, &d):
+        return None
+    return Params(bool(d.server_fresh), bool(d.client_fresh), d.server_bits, d.client_bits, bool(d.client_limits))

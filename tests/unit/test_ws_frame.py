@@ -57,6 +57,26 @@ def test_header_against_the_rules_is_refused(head):
     assert code == 1002 and why
 
 
+@pytest.mark.parametrize(
+    ("answer", "params"),
+    [
+        (b"permessage-deflate", (False, False, 15, 15, False)),
+        (b"permessage-deflate; server_no_context_takeover", (True, False, 15, 15, False)),
+        (b'Permessage-Deflate;client_max_window_bits=9;server_max_window_bits="10"', (False, False, 10, 9, True)),
+        (b"permessage-deflate; client_no_context_takeover; client_max_window_bits=8", (False, True, 15, 8, True)),
+        (b"permessage-deflate; client_max_window_bits", None),
+        (b"permessage-deflate; server_max_window_bits=7", None),
+        (b"permessage-deflate, permessage-deflate", None),
+        (b"x-webkit-deflate-frame", None),
+        (b"", None),
+    ],
+)
+def test_answer_to_an_offer_is_judged(answer, params):
+    """RFC 7692 section 7.1"""
+    assert ws.accepted(answer, False) == (params and ws.Params(*params))
+    assert (ws.accepted(answer) is not None) == bool(params and params[0])
+
+
 def test_mask_is_its_own_inverse_from_any_offset():
     for n, at in itertools.product(range(40), (0, 1, 2, 3, 5, 1 << 40)):
         data = os.urandom(n)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from heart_server import PATIENCE
-from websocket_client import HANDSHAKE, PING, TEXT, Socket, close_frame, frame
+from websocket_client import HANDSHAKE, PING, PONG, TEXT, Socket, close_frame, frame
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as connect_to
 
@@ -238,6 +238,68 @@ def test_silent_peer_is_pinged_and_then_given_up(serve):
         assert ws.receive()[0] == PING
         assert ws.client.closed()
     server.wait_log(r"closed\s+1006")
+
+
+def test_peer_that_answers_while_a_handler_works_is_not_given_up(serve):
+    """Its pong waits behind a message that the handler has not asked for."""
+    app = """
+    local app = require("heart.v1")
+    app.ws("/", function(ws)
+      ws:receive()
+      app.sleep(0.5)
+      ws:send("done, after " .. ws:receive())
+      ws:receive()
+    end)
+    """
+    server = serve(app, "--ws-ping-interval", "0.1", "--ws-timeout", "0.1")
+    with connect(server, "/", ping_interval=None) as ws:
+        ws.send("work")
+        ws.send("more")
+        assert ws.recv(PATIENCE) == "done, after more"
+
+
+def test_both_sides_can_send_at_the_same_time(serve):
+    """A client that takes nothing while it sends must not wait for ever for a server that does the same."""
+    app = """
+    local app = require("heart.v1")
+    local task = require("heart.v1.task")
+    app.ws("/", { deflate = false }, function(ws)
+      local sender = task.spawn(function()
+        for _ = 1, 40 do ws:send(("x"):rep(200000)) end
+      end)
+      for _ = 1, 40 do assert(ws:receive()) end
+      sender:join()
+      ws:send("end")
+    end)
+    """
+    server = serve(app, "--write-timeout", "5")
+    with Socket(server, "/", receive_buffer=4096) as ws:
+        for _ in range(40):
+            ws.send(frame(TEXT, b"y" * 200000))
+        for _ in range(40):
+            assert len(ws.message()) == 200000
+        assert ws.message() == "end"
+
+
+def test_pings_of_a_peer_that_reads_nothing_are_answered_up_to_a_limit(serve):
+    app = """
+    local app = require("heart.v1")
+    app.ws("/", function(ws)
+      ws:send(("x"):rep(8000000), "binary")
+      ws:receive()
+    end)
+    """
+    server = serve(app)
+    with Socket(server, "/", receive_buffer=4096) as ws:
+        before = server.rss()
+        ws.client.sock.settimeout(1)
+        with pytest.raises(TimeoutError):  # its pings stay with it
+            for _ in range(100):
+                ws.send(frame(PING, b"p" * 125) * 1000)
+        assert server.rss() < before + (12 << 20)
+        ws.client.sock.settimeout(PATIENCE)
+        assert len(ws.message()) == 8000000
+        assert ws.receive()[:2] == (PONG, b"p" * 125)
 
 
 def test_stopping_closes_with_1001(serve):

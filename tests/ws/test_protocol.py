@@ -9,7 +9,8 @@ app.ws("/echo", { max_message = 100000 }, {
   message = function(ws, data, kind) ws:send(data, kind) end,
   close = function(ws, code, reason) print(("closed %d [%s]"):format(code, reason)) end,
 })
-app.ws("/asked", { max_message = 100000, deflate_min = 0 }, function(ws)
+app.ws("/packed", { deflate_min = 0 }, { message = function(ws, data, kind) ws:send(data, kind) end })
+app.ws("/asked", { max_message = 100000, deflate_min = 1 }, function(ws)
   local data, kind = ws:receive()
   while data do
     ws:send(data, kind)
@@ -151,6 +152,12 @@ def test_compressed_messages_go_both_ways(server):
 def test_answer_is_compressed_only_when_that_is_shorter(server):
     with Socket(server, "/asked", DEFLATE) as ws:
         assert not ws.text("x").receive()[2] & 0x40
+        assert ws.text("x" * 200).receive()[2] & 0x40
+
+
+def test_every_message_is_compressed_when_that_is_asked_for(server):
+    with Socket(server, "/packed", DEFLATE) as ws:
+        assert ws.text("x").receive()[2] & 0x40
         assert ws.text("x" * 200).receive()[2] & 0x40
 
 

@@ -438,6 +438,9 @@ end
 local function ws_subscribe(ws, name, options)
   check_name(name)
   options = options or {}
+  if core.ws.is_client(ws) then -- nobody would tell of its end
+    error("subscribe: this WebSocket was not accepted but opened: use channel.subscribe, and send it the messages", 2)
+  end
   local subscriptions = by_socket[ws]
   if not subscriptions then
     subscriptions = {}
