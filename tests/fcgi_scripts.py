@@ -2,14 +2,15 @@
 client, or through nginx.
 
 Scripts   one `heart fcgi` process with its folder of scripts, or with a configuration file beside them
-Nginx     a web server in front of it
+nginx()   a web server in front of it
 """
 
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-from heart_server import PATIENCE, Response, Server, free_port, need, wait_until
+from heart_server import PATIENCE, Response, Server, need
+from nginx_server import Nginx
 
 
 def parse(output):
@@ -85,44 +86,17 @@ class Scripts(Server):
         os.replace(fresh, self.root / name)
 
 
-CONFIG = """
-daemon off; worker_processes 1; pid {home}/pid; error_log {home}/error.log; {user}
-events {{ worker_connections 64; }}
-http {{
-  access_log off; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/f;
-  uwsgi_temp_path {home}/u; scgi_temp_path {home}/s; client_max_body_size 0;
-  upstream heart {{ server 127.0.0.1:{backend}; keepalive 8; }}
-  server {{
-    listen 127.0.0.1:{port}; server_name www.example.org; root {root};
-    location / {{
-      include /etc/nginx/fastcgi_params;
-      fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
-      fastcgi_keep_conn on; fastcgi_pass heart;
-    }}
-  }}
+HTTP = "client_max_body_size 0; upstream heart {{ server 127.0.0.1:{port}; keepalive 8; }}"
+SERVER = """
+server_name www.example.org; root {root};
+location / {{
+  include /etc/nginx/fastcgi_params;
+  fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
+  fastcgi_keep_conn on; fastcgi_pass heart;
 }}
 """
 
 
-class Nginx:
-    """nginx in front of a Scripts, as a context manager; `url` is where it listens."""
-
-    def __init__(self, scripts, home):
-        self.home = home
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        user = "user root;" if os.geteuid() == 0 else ""
-        (home / "conf").write_text(
-            CONFIG.format(home=home, port=self.port, backend=scripts.port, root=scripts.root, user=user)
-        )
-
-    def __enter__(self):
-        self.process = subprocess.Popen(
-            [need("nginx", "nginx"), "-p", self.home, "-c", self.home / "conf", "-e", self.home / "error.log"]
-        )
-        wait_until(lambda: (self.home / "pid").exists() and (self.home / "pid").read_text(), "nginx runs")
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
+def nginx(scripts):
+    """nginx in front of a Scripts, as a context manager."""
+    return Nginx(SERVER.format(root=scripts.root), HTTP.format(port=scripts.port))

@@ -6,16 +6,13 @@ Proxy         loses answers of a server
 """
 
 import contextlib
-import shutil
 import signal
 import socket
-import subprocess
-import tempfile
 import threading
-from pathlib import Path
 
 import redis
 from heart_server import PATIENCE, need, wait_until
+from private_server import PrivateServer
 
 BUS = 10000  # a node of a cluster listens there too, above its port
 NODE_TIMEOUT = 1000  # ms until the others of a cluster believe that a node is lost
@@ -33,50 +30,36 @@ def cluster_port():
                     return port
 
 
-class RedisServer:
-    """One server without files, as a context manager. `settings` are lines of its configuration."""
+class RedisServer(PrivateServer):
+    """One server without files. `settings` are lines of its configuration."""
+
+    name = "redis"
+    end = signal.SIGKILL
 
     def __init__(self, program="redis-server", port=None, **settings):
         self.program = need(program, "redis-server" if program == "redis-server" else "valkey")
-        self.folder = Path(tempfile.mkdtemp(prefix="heart-redis-"))
-        self.port = port or cluster_port()
+        super().__init__(port=port or cluster_port())
         self.settings = {"save": "", "appendonly": "no", "bind": "127.0.0.1"} | settings
-        self.process = None
 
     @property
     def url(self):
         return f"redis://127.0.0.1:{self.port}"
 
-    def __enter__(self):
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(self, *_):
-        self.close()
-
     def start(self):
         """Start the server, or start it anew, and wait until it answers."""
-        words = [self.program, "--port", self.port, "--dir", self.folder, "--logfile", self.folder / "log"]
+        words = [self.program, "--port", self.port, "--dir", self.folder]
         for name, value in self.settings.items():
             words += [f"--{name.replace('_', '-')}", value]
-        self.process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL)
-        wait_until(self.answers, lambda: f"redis listens:\n{self.log()}")
+        self.run(*words)
         return self
 
     def answers(self):
-        assert self.process.poll() is None, self.log()
         try:
             return self.client().ping()
         except redis.AuthenticationError:
             return True
         except (redis.ConnectionError, OSError):
             return False
-
-    def log(self):
-        return (self.folder / "log").read_text() if (self.folder / "log").exists() else ""
 
     def client(self, **more):
         """A client of the official kind, for looking behind Heart's back."""
@@ -93,12 +76,6 @@ class RedisServer:
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
-
-    def close(self):
-        if self.process and self.process.poll() is None:
-            self.resume()
-            self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def is_following(replica):

@@ -6,7 +6,6 @@ nginx     a server of files over TLS
 """
 
 import contextlib
-import shutil
 import socket
 import ssl
 import subprocess
@@ -14,7 +13,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from heart_server import PATIENCE, free_port, need, wait_until
+from heart_server import PATIENCE, free_port, need
+from nginx_server import Nginx
 
 
 def server_context(leaf, **attributes):
@@ -106,43 +106,19 @@ def s_server(leaf, *options):
 
 
 NGINX = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log stderr warn;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  ssl_certificate {leaf.path}; ssl_certificate_key {leaf.key}; ssl_session_cache shared:tls:1m;
-  server {{
-    listen 127.0.0.1:{port} ssl; server_name heart.test; root {folder}/files; ssl_protocols {protocols};
-    location = /session {{ return 200 "$ssl_protocol $ssl_session_reused $ssl_server_name"; }}
-  }}
-}}
+server_name heart.test; root {folder}/files; ssl_protocols {protocols};
+location = /session {{ return 200 "$ssl_protocol $ssl_session_reused $ssl_server_name"; }}
 """
 
 
 @contextlib.contextmanager
 def nginx(leaf, protocols="TLSv1.2 TLSv1.3", **files):
     """nginx with TLS; yields its port. `files`: names and contents."""
-    folder = Path(tempfile.mkdtemp(prefix="heart-nginx-"))
-    port = free_port()
-    (folder / "files").mkdir()
-    folder.chmod(0o755)
-    for name, content in files.items():
-        (folder / "files" / name).write_bytes(content)
-    (folder / "conf").write_text(NGINX.format(folder=folder, leaf=leaf, port=port, protocols=protocols))
-    leaf.key.chmod(0o644)
-    process = subprocess.Popen([need("nginx", "nginx"), "-p", folder, "-c", folder / "conf"], stderr=subprocess.DEVNULL)
-
-    def listens():
-        assert process.poll() is None, "nginx did not start"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_until(listens, "nginx listens")
-        yield port
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="heart-nginx-") as name:
+        folder = Path(name)
+        (folder / "files").mkdir()
+        for file, content in files.items():
+            (folder / "files" / file).write_bytes(content)
+        lines = NGINX.format(folder=folder, protocols=protocols)
+        with Nginx(lines, "ssl_session_cache shared:tls:1m;", tls=leaf, folder=folder) as server:
+            yield server.port

@@ -3,32 +3,25 @@
 import hashlib
 import json
 import os
-import subprocess
 
 import pytest
 from certificates import Authority
-from heart_server import free_port, need, wait_until
+from heart_server import free_port
+from nginx_server import Nginx
 
-CONFIG = """
-daemon off; worker_processes 1; pid {home}/pid; error_log {home}/error.log; {user}
-events {{ worker_connections 64; }}
-http {{
-  access_log {home}/access.log; client_max_body_size 1m; client_body_temp_path {home}/body;
-  proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/f; uwsgi_temp_path {home}/u; scgi_temp_path {home}/s;
-  types {{ text/plain txt; }} keepalive_requests 3; large_client_header_buffers 2 1k;
-  server {{
-    listen 127.0.0.1:{port}; listen 127.0.0.1:{secure} ssl;
-    ssl_certificate {leaf.path}; ssl_certificate_key {leaf.key};
-    root {home}/files;
-    gzip on; gzip_types text/plain; gzip_min_length 100;
-    location /moved {{ return 301 /small.txt; }}
-    location /secure {{ return 307 https://localhost:{secure}/small.txt; }}
-    location /busy {{ return 503; }}
-    location /close {{ keepalive_timeout 0; return 200 closed; }}
-    location /auth {{ auth_basic x; auth_basic_user_file {home}/users; }}
-    location /store {{ dav_methods PUT DELETE; root {home}/files; }}
-  }}
-}}
+HTTP = """
+client_max_body_size 1m; types { text/plain txt; } keepalive_requests 3; large_client_header_buffers 2 1k;
+"""
+SERVER = """
+listen 127.0.0.1:{secure} ssl; ssl_certificate {leaf.path}; ssl_certificate_key {leaf.key};
+root {home}/files;
+gzip on; gzip_types text/plain; gzip_min_length 100;
+location /moved {{ return 301 /small.txt; }}
+location /secure {{ return 307 https://localhost:{secure}/small.txt; }}
+location /busy {{ return 503; }}
+location /close {{ keepalive_timeout 0; return 200 closed; }}
+location /auth {{ auth_basic x; auth_basic_user_file {home}/users; }}
+location /store {{ dav_methods PUT DELETE; root {home}/files; }}
 """
 
 
@@ -43,17 +36,9 @@ def nginx(tmp_path_factory):
     (files / "text.txt").write_text("a line that repeats itself\n" * 4000)
     (files / "large.bin").write_bytes(os.urandom(1 << 20) * 20)
     (home / "users").write_text("ann:{PLAIN}secret\n")
-    port, secure = free_port(), free_port()
-    user = "user root;" if os.geteuid() == 0 else ""
-    leaf = root.issue("server", "DNS:localhost")
-    (home / "conf").write_text(CONFIG.format(home=home, port=port, secure=secure, leaf=leaf, user=user))
-    process = subprocess.Popen([need("nginx", "nginx"), "-p", home, "-c", home / "conf", "-e", home / "error.log"])
-    try:
-        wait_until(lambda: (home / "pid").exists() and (home / "pid").read_text(), "nginx runs")
-        yield f"http://127.0.0.1:{port}", f"https://localhost:{secure}", home
-    finally:
-        process.terminate()
-        process.wait()
+    secure, leaf = free_port(), root.issue("server", "DNS:localhost")
+    with Nginx(SERVER.format(home=home, secure=secure, leaf=leaf), HTTP, folder=home) as server:
+        yield server.url, f"https://localhost:{secure}", home
 
 
 def show(lua, url, options=""):

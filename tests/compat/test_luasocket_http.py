@@ -2,34 +2,25 @@
 
 import hashlib
 import os
-import subprocess
 
 import pytest
 from certificates import Authority
 from debian_files import unpack
-from heart_server import free_port, need, wait_until
+from heart_server import free_port
 from lua_shell import Shell
+from nginx_server import Nginx
 from peers import Peer, Silent
 
-CONFIG = """
-daemon off; worker_processes 1; pid {home}/pid; error_log {home}/error.log; {user}
-events {{ worker_connections 64; }}
-http {{
-  access_log {home}/access.log; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy;
-  fastcgi_temp_path {home}/f; uwsgi_temp_path {home}/u; scgi_temp_path {home}/s; client_max_body_size 20m;
-  server {{
-    listen 127.0.0.1:{port}; listen 127.0.0.1:{secure} ssl;
-    ssl_certificate {leaf.path}; ssl_certificate_key {leaf.key};
-    root {home}/files;
-    location /moved {{ return 301 /small.txt; }}
-    location /twice {{ return 302 /moved; }}
-    location /loop {{ return 302 /loop; }}
-    location /auth {{ auth_basic x; auth_basic_user_file {home}/users; try_files /small.txt =404; }}
-    location /store {{ dav_methods PUT DELETE; root {home}/files; }}
-    location /empty {{ return 204; }}
-    location /echo {{ return 200 "$request_method $request_uri $http_host $http_x_field $content_type $http_te"; }}
-  }}
-}}
+SERVER = """
+listen 127.0.0.1:{secure} ssl; ssl_certificate {leaf.path}; ssl_certificate_key {leaf.key};
+root {home}/files; client_max_body_size 20m;
+location /moved {{ return 301 /small.txt; }}
+location /twice {{ return 302 /moved; }}
+location /loop {{ return 302 /loop; }}
+location /auth {{ auth_basic x; auth_basic_user_file {home}/users; try_files /small.txt =404; }}
+location /store {{ dav_methods PUT DELETE; root {home}/files; }}
+location /empty {{ return 204; }}
+location /echo {{ return 200 "$request_method $request_uri $http_host $http_x_field $content_type $http_te"; }}
 """
 PRELUDE = """
 require("ssl")
@@ -56,17 +47,9 @@ def nginx(tmp_path_factory):
     (home / "files/small.txt").write_text("small")
     (home / "files/large.bin").write_bytes(os.urandom(1 << 20) * 5)
     (home / "users").write_text("ann:{PLAIN}s cret\n")
-    port, secure = free_port(), free_port()
-    user = "user root;" if os.geteuid() == 0 else ""
-    leaf = root.issue("server", "DNS:localhost")
-    (home / "conf").write_text(CONFIG.format(home=home, port=port, secure=secure, leaf=leaf, user=user))
-    process = subprocess.Popen([need("nginx", "nginx"), "-p", home, "-c", home / "conf", "-e", home / "error.log"])
-    try:
-        wait_until(lambda: (home / "pid").exists() and (home / "pid").read_text(), "nginx runs")
-        yield f"http://127.0.0.1:{port}", f"https://localhost:{secure}", home
-    finally:
-        process.terminate()
-        process.wait()
+    secure, leaf = free_port(), root.issue("server", "DNS:localhost")
+    with Nginx(SERVER.format(home=home, secure=secure, leaf=leaf), folder=home) as server:
+        yield server.url, f"https://localhost:{secure}", home
 
 
 @pytest.fixture(scope="module", params=["ours", "debian"])

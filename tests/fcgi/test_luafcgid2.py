@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from fcgi_scripts import Nginx, Scripts
+from fcgi_scripts import Scripts, nginx
 from heart_server import need
 
 SCRIPTS = {
@@ -310,7 +310,7 @@ def test_nginx_and_curl_keep_a_session(scripts, tmp_path):
         ).stdout
 
     jar = tmp_path / "jar"
-    with Nginx(scripts, tmp_path) as front:
+    with nginx(scripts) as front:
         assert curl("session.lua?number=1&get=n", "-H", "Host: www.example.org").endswith("true 1")
         assert jar.exists()
         assert curl("head.lua").startswith("HTTP/1.1 403 Forbidden\n")

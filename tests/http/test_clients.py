@@ -3,10 +3,10 @@
 import http.client
 import json
 import re
-import subprocess
 
 import pytest
-from heart_server import Server, free_port, need, run, wait_until
+from heart_server import Server, need, run
+from nginx_server import Nginx
 
 APP = """
 local app = require("heart.v1")
@@ -121,58 +121,24 @@ def test_node_fetch(server):
     assert json.loads(out) == [0, 1, 65536, 1000000, {"hello": "world"}, len(STREAMED), True]
 
 
+NGINX = """
+location / {
+  proxy_pass http://heart; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
+}
+"""
+
+
 @pytest.fixture(scope="module")
-def nginx(server, tmp_path_factory):
-    """nginx as a reverse proxy with keep-alive to the server; its port."""
-    program = need("nginx", "nginx")
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
-    paths = "\n".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(f"""
-        daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-        events {{ worker_connections 512; }}
-        http {{
-            access_log off; {paths}
-            upstream heart {{ server 127.0.0.1:{server.port}; keepalive 16; }}
-            server {{
-                listen 127.0.0.1:{port};
-                location / {{
-                    proxy_pass http://heart; proxy_http_version 1.1; proxy_set_header Connection "";
-                    proxy_set_header Host $http_host;
-                }}
-            }}
-        }}
-    """)
-    process = subprocess.Popen(
-        [program, "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", str(folder / "error.log")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-    def listens():
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
-    try:
-        wait_until(listens, "nginx answers")
-        yield port, folder
-    finally:
-        process.terminate()
-        process.wait(10)
+def nginx(server):
+    """nginx as a reverse proxy with keep-alive to the server."""
+    with Nginx(NGINX, f"upstream heart {{ server 127.0.0.1:{server.port}; keepalive 16; }}") as front:
+        yield front
 
 
 def test_nginx_in_front_passes_everything(nginx):
-    port, _ = nginx
-    curl, url = need("curl", "curl"), f"http://127.0.0.1:{port}"
+    curl, url = need("curl", "curl"), nginx.url
     assert run(curl, "-sS", f"{url}/stream/1000").stdout == STREAMED
-    assert run(curl, "-sS", f"{url}/head/host").stdout == f"127.0.0.1:{port}"
+    assert run(curl, "-sS", f"{url}/head/host").stdout == f"127.0.0.1:{nginx.port}"
     body = "x" * 200000
     assert run(curl, "-sS", "--data-binary", "@-", f"{url}/echo", input=body).stdout == body
     for n in SIZES:
@@ -180,9 +146,8 @@ def test_nginx_in_front_passes_everything(nginx):
 
 
 def test_nginx_in_front_keeps_its_connections_under_load(nginx):
-    port, folder = nginx
     h2load = need("h2load", "nghttp2-client")
-    out = run(h2load, "--h1", "-n", "5000", "-c", "16", f"http://127.0.0.1:{port}/json", timeout=60).stdout
+    out = run(h2load, "--h1", "-n", "5000", "-c", "16", f"{nginx.url}/json", timeout=60).stdout
     assert "5000 succeeded, 0 failed, 0 errored, 0 timeout" in out
     assert "status codes: 5000 2xx" in out
-    assert (folder / "error.log").read_text().count("[error]") == 0
+    assert "[error]" not in nginx.log()

@@ -425,4 +425,4 @@ def test_nginx_in_front_puts_a_file_together_from_its_parts(server):
         request = urllib.request.Request(f"{nginx.url}/files/big.bin", headers={"Range": "bytes=-3000000"})
         with urllib.request.urlopen(request) as answer:
             assert (answer.status, answer.read()) == (206, BIG[-3000000:])
-        assert "[error]" not in nginx.errors()
+        assert "[error]" not in nginx.log()

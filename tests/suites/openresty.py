@@ -54,7 +54,7 @@ def mysql():
             "module": "resty.mysql",
             "port": server.port,
             "socket": str(server.socket),
-            "database": server.name,
+            "database": server.database,
             "user": server.user,
             "password": server.password,
         }
@@ -79,7 +79,7 @@ def pgmoon():
             "module": "pgmoon",
             "port": server.port,
             "certificate": str(server.certificate),
-            "database": server.name,
+            "database": server.database,
             "user": server.user,
             "password": server.password,
         }
