@@ -211,26 +211,29 @@ end
 
 -- ---- Lines -------------------------------------------------------------------------------------------------------
 
----Break lines of more than `length` characters. CRs are dropped, LFs become CRLF.
+---Break lines where they are full. CRs are dropped, LFs become CRLF.
 ---@param left integer characters that the current line still takes
 ---@param text string? nil: the end, which ends an open line
----@param length? integer
+---@param length integer?
+---@param joint string what breaks a line
+---@param cut fun(line: string, at: integer, left: integer): string, integer the next piece, what a line must have left
 ---@return string? wrapped
 ---@return integer left
-function M.wrp(left, text, length)
+local function wrap(left, text, length, joint, cut)
   length = length or LINE
   if not text then
-    return left < length and CRLF or nil, length
+    return left < length and joint or nil, length
   end
   local out = {}
   for line, ending in text:gsub("\r", ""):gmatch("([^\n]*)(\n?)") do
     local at = 1
     while at <= #line do
-      if left <= 0 then
-        out[#out + 1] = CRLF
+      local piece, room = cut(line, at, left)
+      if left < room then
+        out[#out + 1] = joint
         left = length
+        piece = cut(line, at, left)
       end
-      local piece = line:sub(at, at + math.max(left, 1) - 1)
       out[#out + 1] = piece
       at, left = at + #piece, left - #piece
     end
@@ -242,6 +245,35 @@ function M.wrp(left, text, length)
   return table.concat(out), left
 end
 
+---@param line string
+---@param at integer
+---@param left integer
+local function cut_plain(line, at, left)
+  return line:sub(at, at + math.max(left, 1) - 1), 1
+end
+
+---A line keeps one place for the "=" that breaks it, and so has to have three left for a quoted character.
+---@param line string
+---@param at integer
+---@param left integer
+local function cut_quoted(line, at, left)
+  if line:byte(at) == 61 then -- "="
+    return "=", 4
+  end
+  local piece = line:sub(at, at + math.max(left - 1, 1) - 1)
+  return piece:match("^[^=]+"), 2
+end
+
+---Break lines of text that is encoded in base64.
+---@param left integer characters that the current line still takes
+---@param text string? nil: the end, which ends an open line
+---@param length? integer
+---@return string? wrapped
+---@return integer left
+function M.wrp(left, text, length)
+  return wrap(left, text, length, CRLF, cut_plain)
+end
+
 ---Break lines of quoted-printable text by soft line breaks.
 ---@param left integer characters that the current line still takes
 ---@param text string? nil: the end, which ends an open line softly
@@ -249,34 +281,7 @@ end
 ---@return string? wrapped
 ---@return integer left
 function M.qpwrp(left, text, length)
-  length = length or LINE
-  local soft = "=" .. CRLF
-  if not text then
-    return left < length and soft or nil, length
-  end
-  local out = {}
-  for line, ending in text:gsub("\r", ""):gmatch("([^\n]*)(\n?)") do
-    local at, stop = 1, 0
-    while at <= #line do
-      if stop < at then
-        stop = line:find("=", at, true) or #line + 1
-      end
-      -- A line keeps one place for the "=" that breaks it, and so has to have three left for a quoted character.
-      local quotes = at == stop
-      if left <= (quotes and 3 or 1) then
-        out[#out + 1] = soft
-        left = length
-      end
-      local piece = quotes and "=" or line:sub(at, math.min(at + math.max(left - 1, 1), stop) - 1)
-      out[#out + 1] = piece
-      at, left = at + #piece, left - #piece
-    end
-    if ending ~= "" then
-      out[#out + 1] = CRLF
-      left = length
-    end
-  end
-  return table.concat(out), left
+  return wrap(left, text, length, "=" .. CRLF, cut_quoted)
 end
 
 ---Make all line ends (CR, LF, CRLF, LFCR) the same.
