@@ -69,6 +69,7 @@ bench: $(VENV)/stamp-core dist/heart
 nightly: binary test asan
 	$(BIN)/pytest -m nightly
 	$(MAKE) arm
+	packaging/arm/build.sh more
 	$(MAKE) fuzz SECONDS=600
 	$(MAKE) bench
 

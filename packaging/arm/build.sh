@@ -1,12 +1,13 @@
 #!/bin/bash
 # Builds dist/heart-aarch64, and the wheel for aarch64, in a Debian of that architecture, and tests the file.
 #
-# usage: packaging/arm/build.sh [root|binary|wheel|test|shell] ...      (all but shell when none is named)
+# usage: packaging/arm/build.sh [root|binary|wheel|test|more|shell] ...      (the first four when none is named)
 #
 #   root     make the Debian root, unless it is there (10 minutes; then it is kept)
 #   binary   make binary inside; leaves dist/heart-aarch64
 #   wheel    make wheel inside; leaves dist/heart-*aarch64.whl
-#   test     run the core tests of this source tree with HEART_BIN=dist/heart-aarch64, then some with the wheel
+#   test     run the core tests of this source tree with the file and with the wheel
+#   more     run all tests of the server, the command line and the file with the file (an hour)
 #   shell    a shell inside
 #
 # On x86-64 everything of aarch64 runs under qemu-user: the kernel hands such programs to it (binfmt_misc). An entry for
@@ -154,23 +155,39 @@ step_wheel() {
 
 # The server runs emulated with its own C library, since this machine has none for it; pytest and its clients do not.
 step_test() {
+  local core_set wheel
+  mapfile -t core_set <packaging/wheel/core-set.txt
+  file_install
+  say "running the core tests with the file"
+  tests_run "$PWD/dist/heart-aarch64" packaging/arm/test_file.py "${core_set[@]}"
+  wheel=$(wheel_command)
+  say "running the core tests with the wheel"
+  tests_run "$wheel" "${core_set[@]}"
+}
+
+step_more() {
+  [ -e .venv/stamp-native ] || fail "the modules of tests/native are missing: make .venv/stamp-native first"
+  file_install
+  tests_run "$PWD/dist/heart-aarch64" packaging/arm/test_file.py tests/lua tests/cli tests/http tests/reload
+}
+
+# Python in the root meets the host's loader: its glibc is as new as the one inside, and is used.
+file_install() {
   [ -x dist/heart-aarch64 ] || fail "dist/heart-aarch64 is missing: packaging/arm/build.sh binary"
+  install -m 755 dist/heart-aarch64 "$root/usr/local/bin/heart"
+  within "$root" heart version
+}
+
+# $1: the words that start Heart; the others: what is tested
+tests_run() {
+  local words=$1 without=() name
+  shift
   [ -x .venv/bin/pytest ] || fail ".venv/bin/pytest is missing: make arm, or make .venv/stamp-tests first"
-  say "running the core tests"
-  local without=() name
   while read -r name _; do
     without+=(--deselect "$name")
   done < <(grep '^tests/' packaging/arm/not-under-qemu.txt)
   [ "$(uname -m)" != aarch64 ] || without=()
-  # Python in the root meets the host's loader: its glibc is as new as the one inside, and is used.
-  install -m 755 dist/heart-aarch64 "$root/usr/local/bin/heart"
-  within "$root" heart version
-  HEART_BIN=$PWD/dist/heart-aarch64 .venv/bin/pytest -q -n 2 --dist loadfile "${without[@]}" \
-    packaging/arm/test_file.py tests/lua tests/cli tests/http tests/reload
-  say "running some of them with the wheel"
-  local core_set
-  mapfile -t core_set <packaging/wheel/core-set.txt
-  HEART_BIN="$(wheel_command)" .venv/bin/pytest -q -n 2 --dist loadfile "${without[@]}" "${core_set[@]}"
+  HEART_BIN=$words .venv/bin/pytest -q -n 2 --dist loadfile "${without[@]}" "$@"
 }
 
 # The words that run the wheel, installed for the Python of the root without being in it: the server sees the folders of
@@ -194,7 +211,7 @@ step_shell() { within "$root" bash -i; }
 [ "$(id -u)" = 0 ] || fail "needs root, for chroot and mounts: sudo packaging/arm/build.sh"
 [ $# -gt 0 ] || set -- root binary wheel test
 for step in "$@"; do
-  [ "$(type -t "step_$step")" = function ] || fail "$step: no such step (root, binary, wheel, test, shell)"
+  [ "$(type -t "step_$step")" = function ] || fail "$step: no such step (root, binary, wheel, test, more, shell)"
 done
 if [ -z "${HEART_ARM_MOUNTS:-}" ]; then
   exec env HEART_ARM_MOUNTS=private unshare --mount --propagation private "$0" "$@"
