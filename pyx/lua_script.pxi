@@ -173,6 +173,16 @@ cdef void scripts_close(Worker *w, State *s) noexcept nogil:
         op_ready(w, &x.op)
 
 
+cdef void scripts_stop(Worker *w, State *front) noexcept nogil:
+    """The worker ends: the stop events of all scripts of its front."""
+    cdef State *s = front.scripts
+    while s != NULL:
+        if s.serving and s.on_stop != LUA_NOREF:
+            s.serving = 0
+            lua_spawn(w, s, s.on_stop, ROLE_STOP)
+        s = s.script_next
+
+
 cdef bint scripts_busy(State *front) noexcept nogil:
     """Whether one of its scripts has work that is to be finished before the worker ends."""
     cdef State *s = front.scripts

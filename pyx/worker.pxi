@@ -268,8 +268,10 @@ cdef void worker_drain(Worker *w) noexcept nogil:
         c.proto.on_stop(w, c)
         c = after
     states_end(w)
-    if w.state != NULL and w.state.on_stop != LUA_NOREF and listener_is_open(&w.listeners[0]):
-        lua_spawn(w, w.state, w.state.on_stop, ROLE_STOP)
+    if w.state != NULL and listener_is_open(&w.listeners[0]):
+        if w.state.on_stop != LUA_NOREF:
+            lua_spawn(w, w.state, w.state.on_stop, ROLE_STOP)
+        scripts_stop(w, w.state)
 
 
 cdef void states_end(Worker *w) noexcept nogil:

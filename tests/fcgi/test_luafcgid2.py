@@ -279,6 +279,7 @@ def test_unknown_key_starts_nothing_and_is_dropped(scripts, key):
     assert browser.key is None
 
 
+@pytest.mark.nightly
 def test_settings_of_sessions_hold():
     config = """
 SessionName = "sid" SessionKeyLen = 40 SessionTime = 1 SessionCookieHttpOnly = false SessionTargetScore = 6

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from fcgi_scripts import Scripts
-from heart_server import wait_until
+from heart_server import SANITIZED, wait_until
 
 COUNT = "n = 0 function main() n = n + 1 Send(tostring(n) .. ' ' .. tostring(secret)) end"
 SLOW = """
@@ -76,6 +76,7 @@ def test_slots_are_bounded_and_the_oldest_goes():
             assert server.ask(f"{name}.lua").text == f"{n} nil", name
 
 
+@pytest.mark.nightly
 def test_all_slots_busy_waits_in_order():
     files = {"slow.lua": SLOW, "other.lua": SLOW.replace("0.15", "0.01")}
     with Scripts(files, "--prod", config=SLOTS.format(1, 1)) as server:
@@ -99,6 +100,7 @@ def test_changed_script_replaces_its_states():
         running.wait()
 
 
+@pytest.mark.nightly
 def test_same_content_keeps_its_state_with_a_checksum():
     for checksum, expected in (("true", "2 nil"), ("false", "1 nil")):
         config = PER_SCRIPT.format(1, 1) + f" UseFileChecksum = {checksum}"
@@ -121,6 +123,7 @@ def test_vanished_script_is_not_found_and_leaves_nothing():
             wait_until(lambda: server.ask("a.lua").status == 200, "it is there again")
 
 
+@pytest.mark.nightly
 def test_failed_script_works_once_it_is_mended():
     with Scripts({"a.lua": "error('not yet')"}, config=PER_SCRIPT.format(2, 2)) as server:
         assert [server.ask("a.lua").status for _ in range(3)] == [500] * 3
@@ -138,6 +141,7 @@ def test_client_that_leaves_frees_its_state():
         assert server.ask("slow.lua", QUERY_STRING="stays").text == "1 stays"
 
 
+@pytest.mark.nightly
 def test_error_in_a_request_keeps_the_state():
     code = "n = 0 function main() n = n + 1 if Env.QUERY_STRING == 'x' then error('x') end Send(n) end"
     with Scripts({"a.lua": code}, config=PER_SCRIPT.format(1, 1)) as server:
@@ -234,9 +238,16 @@ function main() Send(ticks or 0) end
         server.change("a.lua", COUNT)
         wait_until(lambda: server.ask("a.lua").text.endswith("nil"), "the new script answers")
         server.wait_log("script stops")
+        assert server.logs().count("script stops") == 1
+        server.change("a.lua", code)
+        wait_until(lambda: not server.ask("a.lua").text.endswith("nil"), "the first script answers again")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert server.logs().count("script stops") == 2
 
 
 @pytest.mark.nightly
+@pytest.mark.skipif(SANITIZED, reason="measures memory")
 def test_hundreds_of_changes_leave_nothing():
     with Scripts({"a.lua": COUNT}, config=PER_SCRIPT.format(1, 1)) as server:
 

@@ -54,6 +54,31 @@ local function each_line(text, add)
   end
 end
 
+---@type table<string, string[]> text -> {name, value, name, value, ...}
+local parsed = {}
+
+---The header lines that every answer begins with.
+---@param text string
+---@return string[]
+local function default_lines(text)
+  local list = parsed[text]
+  if not list then
+    list = {}
+    each_line(text, function(name, value)
+      list[#list + 1], list[#list + 2] = name, value
+    end)
+    parsed[text] = list
+  end
+  return list
+end
+
+---@param text string
+---@return integer? code
+local function code_of(text)
+  local code = tonumber(text:match("^%s*(%d%d%d)%f[^%d]"))
+  return code and code >= 200 and code <= 599 and code or nil
+end
+
 ---@param name string
 ---@param value string
 function Answer:add_line(name, value)
@@ -100,27 +125,28 @@ end
 ---Tell the engine what the head is.
 function Answer:make_head()
   local ctx, settings = self.ctx, self.settings
-  local code = tonumber(self.status:match("^%s*(%d%d%d)%f[^%d]"))
-  if not code or code < 200 or code > 599 then
+  local add = request.set
+  local code = self.status == "200 OK" and 200 or code_of(self.status)
+  if not code then
     error(("status: %q does not begin with a status from 200 to 599"):format(self.status), 0)
-  end
-  local function add(name, value)
-    request.set(ctx, name, value, true)
   end
   request.status(ctx, code)
   if self.content_type ~= "" then
-    add("Content-Type", self.content_type)
+    add(ctx, "Content-Type", self.content_type, true)
   end
   if settings.elapsed then
-    add("X-ElapsedTime", ("%d"):format(request.age(ctx) * 1000))
+    add(ctx, "X-ElapsedTime", ("%d"):format(request.age(ctx) * 1000), true)
   end
-  each_line(settings.headers, add)
+  local defaults = default_lines(settings.headers)
+  for i = 1, #defaults, 2 do
+    add(ctx, defaults[i], defaults[i + 1], true)
+  end
   for _, line in ipairs(self.lines) do
-    add(line[1], line[2])
+    add(ctx, line[1], line[2], true)
   end
   local cookie = self.session:cookie()
   if cookie then
-    add("Set-Cookie", cookie)
+    add(ctx, "Set-Cookie", cookie, true)
   end
   return code
 end

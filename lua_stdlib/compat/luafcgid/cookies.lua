@@ -11,7 +11,10 @@ end
 ---@return table<string, string>
 function M.parse(header)
   local found = {}
-  for pair in (header or ""):gmatch("[^;]+") do
+  if not header then
+    return found
+  end
+  for pair in header:gmatch("[^;]+") do
     local name, value = pair:match("^%s*([^=]-)%s*=%s*(.-)%s*$")
     name = name or pair:match("^%s*(.-)%s*$")
     if name ~= "" then

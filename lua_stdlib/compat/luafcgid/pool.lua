@@ -20,6 +20,7 @@ local native = core.script
 
 ---@class luafcgid.waiter
 ---@field semaphore heart.semaphore
+---@field order integer the lower, the longer it waits
 ---@field entry? luafcgid.entry what it gets; nil: it may try again
 
 ---@class luafcgid.copies what the pool knows of a script
@@ -36,6 +37,7 @@ local native = core.script
 ---@field private copies table<luafcgid.script, luafcgid.copies>
 ---@field private uses integer
 ---@field private waiting luafcgid.copies[] those with a queue
+---@field private order integer of the last waiter
 ---@field private keeping boolean
 local Pool = {}
 Pool.__index = Pool
@@ -44,7 +46,15 @@ Pool.__index = Pool
 ---@param make fun(script: luafcgid.script, number: integer, root: string): userdata?, string?
 ---@return luafcgid.pool
 local function new(settings, make)
-  return setmetatable({ settings = settings, make = make, copies = {}, uses = 0, waiting = {}, keeping = false }, Pool)
+  return setmetatable({
+    settings = settings,
+    make = make,
+    copies = {},
+    uses = 0,
+    waiting = {},
+    order = 0,
+    keeping = false,
+  }, Pool)
 end
 
 ---@param script luafcgid.script
@@ -189,26 +199,42 @@ end
 
 -- ---- Waiting -------------------------------------------------------------------------------------------------------
 
+---The script whose first waiter has waited for longest.
+---@param passed_over table<luafcgid.copies, true> not these
+---@return luafcgid.copies?
+function Pool:next_waiting(passed_over)
+  local found
+  for _, copies in ipairs(self.waiting) do
+    local first = copies.queue[1]
+    if first and not passed_over[copies] and (not found or first.order < found.queue[1].order) then
+      found = copies
+    end
+  end
+  return found
+end
+
 ---Give what has become free to those who have waited for longest.
 function Pool:pump()
-  for i = #self.waiting, 1, -1 do
-    local copies = self.waiting[i]
-    local going = true
-    while going and copies.queue[1] do
-      local entry = tidy(copies)
-      going = entry ~= nil or copies.script.gone or self:room(copies) ~= nil
-      if going then
-        local waiter = table.remove(copies.queue, 1)
-        waiter.entry = entry
-        waiter.semaphore:release()
-      end
+  local passed_over = {}
+  local copies = self:next_waiting(passed_over)
+  while copies do
+    local entry = tidy(copies)
+    if entry or copies.script.gone or self:room(copies) ~= nil then
+      local waiter = table.remove(copies.queue, 1)
+      waiter.entry = entry
+      waiter.semaphore:release()
       if entry then
         entry.reserved = true
-      elseif going then
+      else
         copies.told = copies.told + 1
       end
+    else
+      passed_over[copies] = true
     end
-    if not copies.queue[1] then
+    copies = self:next_waiting(passed_over)
+  end
+  for i = #self.waiting, 1, -1 do
+    if not self.waiting[i].queue[1] then
       table.remove(self.waiting, i)
     end
   end
@@ -232,20 +258,31 @@ end
 
 ---Wait in the queue of a script.
 ---@param copies luafcgid.copies
----@param first boolean it has waited before
+---@param order? integer it has waited before, at this place
 ---@return luafcgid.entry? entry nil: try again
-function Pool:wait(copies, first)
-  local waiter = { semaphore = task.semaphore(0) }
+---@return integer order
+function Pool:wait(copies, order)
   if not copies.queue[1] then
     self.waiting[#self.waiting + 1] = copies
   end
-  table.insert(copies.queue, first and 1 or #copies.queue + 1, waiter)
+  if not order then
+    self.order = self.order + 1
+  end
+  local waiter = { semaphore = task.semaphore(0), order = order or self.order }
+  table.insert(copies.queue, order and 1 or #copies.queue + 1, waiter)
   self:keep()
   waiter.semaphore:acquire()
   if not waiter.entry then
     copies.told = copies.told - 1
   end
-  return waiter.entry
+  return waiter.entry, waiter.order
+end
+
+---Whether others were here before, and wait for the same.
+---@param copies luafcgid.copies
+---@return boolean
+function Pool:crowded(copies)
+  return copies.queue[1] ~= nil or self.settings.flavor == 1 and self.waiting[1] ~= nil
 end
 
 -- ---- What a request asks for ----------------------------------------------------------------------------------------
@@ -274,8 +311,8 @@ end
 ---@return string? err nil: the script has gone
 function Pool:take(script, root)
   local copies = self:of(script)
-  local entry = not copies.queue[1] and self:search(copies) or nil
-  local waited = false
+  local entry = not self:crowded(copies) and self:search(copies) or nil
+  local order
   if entry then
     entry.reserved = true
   end
@@ -284,7 +321,7 @@ function Pool:take(script, root)
       return nil
     end
     local once
-    if waited or not copies.queue[1] then
+    if order or not self:crowded(copies) then
       once = self:room(copies)
     end
     if once ~= nil then
@@ -293,8 +330,7 @@ function Pool:take(script, root)
       end
       return self:grow(copies, root, once)
     end
-    entry = self:wait(copies, waited)
-    waited = true
+    entry, order = self:wait(copies, order)
   end
   return entry
 end

@@ -245,10 +245,10 @@ end
 function Session:cookie()
   local settings = self.settings
   local key = self:find()
-  local parts = { settings.session_name .. "=" .. (key or "_") }
   if not key and not self.sent then
     return nil
   end
+  local parts = { settings.session_name .. "=" .. (key or "_") }
   parts[2] = "Expires=" .. os.date("!%a, %d %b %Y %H:%M:%S GMT", key and os.time() + settings.session_time or 0)
   if settings.session_http_only then
     parts[#parts + 1] = "HttpOnly"
