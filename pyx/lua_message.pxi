@@ -300,6 +300,12 @@ cdef int l_message_take(lua_State *L) noexcept nogil:
     return 3
 
 
+cdef int l_message_main(lua_State *L) noexcept nogil:
+    """main() → whether this state is made of the application, not of a script beside it (lua_script.pxi)."""
+    lua_pushboolean(L, not l_state(L).is_script)
+    return 1
+
+
 cdef void lua_message_open(lua_State *L, State *s) noexcept nogil:
     """Push the table core.messages."""
     lua_createtable(L, 0, 8)
@@ -307,6 +313,7 @@ cdef void lua_message_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"spread", l_message_spread)
     core_put(L, s, b"pack", l_message_pack)
     core_put(L, s, b"unpack", l_message_unpack)
+    core_put(L, s, b"main", l_message_main)
     core_put(L, s, b"serving", l_message_serving)
     core_put(L, s, b"waiting", l_message_waiting)
     core_put(L, s, b"listen", l_message_listen)

@@ -46,7 +46,9 @@ local MAGIC = "\0H1"
 local KEPT = 604800 -- seconds after its last message that a history stays on the server
 local HANDOVER = 2 -- seconds to wait for the old bridge
 local LOAD = 2 -- seconds to wait for a history
+local LOOK = 0.05 -- ... and between two looks at it
 local CROWD = 512 -- messages that wait for a worker: then the bridge reads no further, for a while
+local HEARD = 10000 -- channels and origins that are told apart
 local ORIGIN = #origin
 
 -- ADD key body length channel seconds again → the number; negative: it was there already. The last number is that of
@@ -81,7 +83,9 @@ local open = false -- this bridge hears
 local leaving = false
 local delayed = {} ---@type function[] what is to be sent once the old bridge has left
 local own = {} ---@type table<string, heart.bridge.entry> by their sequence numbers
-local sequence = 0
+local sequence = core.generation * 2 ^ 32 -- of the last message; ORIGIN and it are the message's name
+local heard = {} ---@type table<string, number> the last sequence number of an origin on a channel
+local nheard = 0
 local syncing = {} ---@type table<string, true> channels whose history is being read anew
 local wanted = {} ---@type table<string, true> channels whose history is to be read when there is a connection
 local loading = {} ---@type table<string, heart.event> histories that this worker waits for
@@ -134,18 +138,39 @@ end
 ---@field message heart.channel.message
 ---@field keep integer
 ---@field entry? heart.bridge.entry if this state has sent it
+---@field from string
+---@field number string
 
 ---@param name string
 ---@param text string
 ---@return heart.bridge.member?
 local function read_member(name, text)
-  local id, from, number, keep, at = text:match("^(%d+):(" .. ("."):rep(ORIGIN) .. ")([%d.]+),(%d+):()")
+  local id, from, number, keep, at = text:match("^(%d+):(" .. ("."):rep(ORIGIN) .. ")(%d+),(%d+):()")
   local data = at and messages.unpack(text:sub(at))
   if data == nil then
     return nil
   end
   local message = { channel = name, id = tonumber(id), data = data }
-  return { message = message, keep = tonumber(keep), entry = from == origin and own[number] or nil, number = number }
+  local entry = from == origin and own[number] or nil
+  return { message = message, keep = tonumber(keep), entry = entry, from = from, number = number }
+end
+
+---Whether it has come before, with another number: its sender has sent it again, for Redis had lost it.
+---@param member heart.bridge.member
+---@return boolean
+local function is_repeated(member)
+  local key, number = member.from .. member.message.channel, tonumber(member.number)
+  local last = heard[key]
+  if last and number <= last then
+    return true
+  elseif not last then
+    nheard = nheard + 1
+    if nheard > HEARD then
+      heard, nheard = {}, 1
+    end
+  end
+  heard[key] = number
+  return false
 end
 
 ---Keep a message, and deliver it unless that has been done.
@@ -154,7 +179,10 @@ local function take_member(member)
   local entry = member.entry
   history.keep(member.message, member.keep)
   if not entry then
-    return deliver(member.message)
+    if not is_repeated(member) then
+      deliver(member.message)
+    end
+    return
   end
   entry.seen = true
   if entry.answered then
@@ -277,7 +305,8 @@ local function numbered(number, entry, reply)
     published(reply)
     deliver_early(entry)
   end
-  if entry.seen or type(reply) ~= "number" or reply < 0 then
+  local comes = type(reply) == "number" and (reply > 0 or syncing[entry.message.channel])
+  if entry.seen or not comes then
     own[number] = nil
   end
 end
@@ -286,7 +315,7 @@ end
 ---@param request {channel: string, data: any, keep: integer}
 function actions.number(request)
   sequence = sequence + 1
-  local number = core.generation .. "." .. sequence
+  local number = ("%.0f"):format(sequence)
   local name, keep = request.channel, request.keep
   local body = ("%s%s,%d:%s"):format(origin, number, keep, messages.pack(request.data))
   local entry = { message = request, early = false, seen = false, answered = false }
@@ -473,7 +502,10 @@ function M.load(name)
     loading[name] = done
     ask_first("load", { name = name, worker = core.worker })
   end
-  done:wait(LOAD)
+  local deadline = core.now() + LOAD
+  repeat -- a script beside the application gets no messages, so it looks
+    local ended = done:wait(LOOK)
+  until ended or core.now() > deadline or history.store.has(loaded_key(name))
   loading[name] = nil
 end
 
@@ -509,7 +541,7 @@ function M.start(deliver_all)
       loading[name]:set()
     end
   end)
-  if not first or core.checking then
+  if not first or not messages.main() then
     return
   end
   worker.on_message(TOPIC, act)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from heart_server import Server, free_port, heart, wait_until
-from redis_server import RedisServer
+from redis_server import Proxy, RedisServer
 from websocket_client import Socket
 
 from heartc import config
@@ -244,6 +244,24 @@ def test_history_closes_the_gap(serve):
             assert [ws.message() for ws in (*here, *there)] == ["last"] * 4
         assert past(one, "long") == past(two, "long")
         assert sorted(data for _, data in past(one, "long")) == ["a", "b", "c", "first", "last"]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("forgets", [False, True])
+def test_message_whose_answer_is_lost_comes_once(serve, place, forgets):
+    """It is sent again, for nobody knows whether Redis has it; with `forgets` it has not, any more."""
+    with Proxy(place.port) as proxy:
+        one, two = serve(APP, "--channels", proxy.url, workers=2), serve(APP, "--channels", place.url, workers=2)
+        with listening(one, "kept") as (here,), listening(two, "kept") as (there,):
+            proxy.swallow = 1
+            one.post("/publish/kept", b"once")
+            assert here.message() == there.message() == "once"
+            if forgets:
+                place.client().flushall()
+            one.wait_log("connected again")
+            one.post("/publish/kept", b"next")
+            assert here.message() == there.message() == "next"
+        assert [data for _, data in past(two)] == ["once", "next"]
 
 
 @pytest.mark.nightly

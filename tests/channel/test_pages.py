@@ -3,6 +3,8 @@ the other, also after the server was started anew."""
 
 import contextlib
 import re
+import signal
+import time
 
 import pytest
 from heart_server import ROOT, Server, free_port, wait_until
@@ -73,6 +75,46 @@ def test_counter_moves_in_both_windows(browser):
         for page in (one, two):
             assert [error for error in page.errors() if not LOST.search(error)] == []
             page.close()
+
+
+RESUMED = """
+local app, channel = require("heart.v1"), require("heart.v1.channel")
+channel.history("news", 100)
+app.get("/", function(ctx) return ctx.html([[<link rel=icon href="data:,"><ol></ol><script>
+  const events = new EventSource("/events");
+  events.onmessage = (event) => {
+    document.querySelector("ol").append(event.lastEventId + "=" + event.data + " ");
+  };
+</script>]]) end)
+app.get("/events", function(ctx)
+  return ctx.sse(function(events)
+    events:comment("hello")
+    events:subscribe("news")
+  end)
+end)
+app.post("/publish", function(ctx) return tostring(channel.publish("news", ctx.bytes())) end)
+"""
+
+
+def test_event_source_comes_back_with_the_id_that_it_has_seen(browser, serve):
+    """A reload cuts its stream off; what is published until the browser is back is not lost."""
+    server = serve(RESUMED, "--reload-grace", 0.5, workers=2)
+    page = browser.open(server.url)
+    server.post("/publish", b"before it came")
+    page.wait("events.readyState === 1")
+    for n in range(3):
+        server.post("/publish", b"m%d" % n)
+    page.shows("ol", "=m2")
+    server.signal(signal.SIGHUP)
+    server.wait_log("reloaded")
+    for n in range(3, 40):
+        server.post("/publish", b"m%d" % n)
+        time.sleep(0.05)
+    page.shows("ol", "=m39")
+    seen = page.text("ol").split()
+    assert [word for word in seen if "=m" in word] == [f"{n + 2}=m{n}" for n in range(40)]
+    assert [error for error in page.errors() if not LOST.search(error)] == []
+    page.close()
 
 
 def test_broken_page_is_told(browser, serve):
