@@ -61,10 +61,10 @@ RESTY_LOCATION = """
 """
 
 
-def drive(server, path, seconds):
-    """CPU microseconds per request, requests per second."""
+def drive(server, path, seconds, front=None, connections=CONNECTIONS):
+    """CPU microseconds of a server per request, requests per second; they go to `front`, if there is one before it."""
     before = server.cpu_ns()
-    seen = load.wrk(server.url + path, connections=CONNECTIONS, seconds=seconds)
+    seen = load.wrk((front or server).url + path, connections=connections, seconds=seconds)
     time.sleep(0.1)
     return (server.cpu_ns() - before) / 1000 / seen.requests, seen.rate
 

@@ -41,6 +41,7 @@ http {{
     scgi_temp_path {run}/scgi;
     lua_package_path "{modules}{home}/usr/share/lua/5.1/?.lua;;";
     lua_package_cpath "{cpath}/?.so;;";
+{upstreams}
     init_by_lua_block {{
         counter = {{ n = 0 }}
     }}
@@ -95,10 +96,10 @@ def port_choose():
         return probe.getsockname()[1]
 
 
-def start(workers, prefix=(), locations="", modules=None, **options):
+def start(workers, prefix=(), locations="", upstreams="", modules=None, **options):
     """Start nginx with `workers` worker processes, under the command `prefix`; `options` are those of Server.
 
-    locations: more of its configuration; modules: a checkout of a library whose modules it may load
+    locations, upstreams: more of its configuration; modules: a checkout of a library whose modules it may load
     """
     unpack()
     run = HOME / "run"
@@ -108,8 +109,8 @@ def start(workers, prefix=(), locations="", modules=None, **options):
     user = "user root;" if os.geteuid() == 0 else ""
     config = run / "nginx.conf"
     modules = f"{modules}/lib/?.lua;" if modules else ""
-    places = {"user": user, "run": run, "home": HOME, "cpath": cpath, "modules": modules, "locations": locations}
-    config.write_text(CONFIG.format(workers=workers, port=port, **places))
+    places = {"user": user, "run": run, "home": HOME, "cpath": cpath, "modules": modules}
+    config.write_text(CONFIG.format(workers=workers, port=port, locations=locations, upstreams=upstreams, **places))
     libraries = ":".join({str(p.parent) for p in HOME.rglob("lib*.so.?") if "linux-gnu" in str(p)})
     argv = [*prefix, HOME / "usr/sbin/nginx", "-e", "stderr", "-p", run, "-c", config]
     return Server("nginx", argv, env={"LD_LIBRARY_PATH": libraries}, port=port, **options)

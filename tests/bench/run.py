@@ -13,6 +13,7 @@ import sys
 import allocations
 import bench_broadcast
 import bench_disk
+import bench_fcgi
 import bench_kv
 import bench_tasks
 import bench_upstream
@@ -137,6 +138,13 @@ def broadcast_bounds():
     return bounds, table
 
 
+def fcgi_bounds():
+    """Measure FastCGI behind nginx. Returns the Bounds and the table."""
+    table, bounds = bench_fcgi.section(bench_fcgi.ROUNDS, bench_fcgi.SECONDS)
+    say(table)
+    return bounds, table
+
+
 def tasks_bounds():
     """Measure tasks and sleeping requests. Returns their Bounds and the table."""
     table, bounds = bench_tasks.section()
@@ -174,11 +182,12 @@ def bench(options):
         kept, compared = binary_bounds()
         of_stores, text = stores_bounds()
         of_upstream, calls = upstream_bounds()
+        of_fcgi, fcgi = fcgi_bounds()
         of_tasks, tasks = tasks_bounds()
         of_ws, sockets = ws_bounds()
         of_broadcast, broadcast = broadcast_bounds()
-        bounds += kept + of_stores + of_upstream + of_tasks + of_ws + of_broadcast
-        compared += ["", *text, "", *calls, "", *tasks, "", *sockets, "", *broadcast]
+        bounds += kept + of_stores + of_upstream + of_fcgi + of_tasks + of_ws + of_broadcast
+        compared += ["", *text, "", *calls, "", *fcgi, "", *tasks, "", *sockets, "", *broadcast]
     if bounds:
         say(report.promises(bounds))
     if options.write:

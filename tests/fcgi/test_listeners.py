@@ -7,7 +7,10 @@ import time
 
 import pytest
 from fcgi_client import COMPLETE, OVERLOADED, STDIN, Client, record, request
-from heart_server import heart, heart_command, heart_environment, wait_until
+from heart_server import heart_command, heart_environment, wait_until
+
+from heartc import sockets
+from heartc.errors import ConfigError
 
 
 def test_listeners_of_both_protocols_serve_one_application(respond, tmp_path):
@@ -28,15 +31,14 @@ def test_listeners_of_both_protocols_serve_one_application(respond, tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_inherited_socket_speaks_what_its_name_says(tmp_path, workers):
+def test_inherited_socket_speaks_what_its_name_says(tmp_path):
     """LISTEN_FDNAMES as sd_listen_fds_with_names(3) describes it."""
     (tmp_path / "main.lua").write_text('require("heart.v1").get("/", function() return "hello" end)')
     with socket.create_server(("127.0.0.1", 0)) as http, socket.create_server(("127.0.0.1", 0)) as fcgi:
         names = "export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=web:fcgi-web"
         shell = f'{names}; exec "$@" 3<&{http.fileno()} 4<&{fcgi.fileno()}'
         process = subprocess.Popen(
-            ["bash", "-c", shell, "bash", *heart_command(), "serve", "main.lua", "--workers", str(workers)],
+            ["bash", "-c", shell, "bash", *heart_command(), "serve", "main.lua", "--workers", "2"],
             pass_fds=[http.fileno(), fcgi.fileno()],
             env=heart_environment(),
             cwd=tmp_path,
@@ -69,10 +71,10 @@ def test_inherited_socket_speaks_what_its_name_says(tmp_path, workers):
         ("fcgi://127.0.0.1:9000", "did you mean fcgi:127.0.0.1:9000?"),
     ],
 )
-def test_malformed_address_is_an_error(tmp_path, address, why):
-    (tmp_path / "main.lua").write_text("")
-    result = heart("serve", tmp_path / "main.lua", "--listen", address)
-    assert result.returncode == 2 and f"--listen: {address!r}" in result.stderr and why in result.stderr
+def test_malformed_address_is_an_error(address, why):
+    with pytest.raises(ConfigError) as error:
+        sockets.read_address(address)
+    assert f"--listen: {address!r}" in str(error.value) and why in str(error.value)
 
 
 # ---- The end of a server
@@ -94,6 +96,7 @@ def test_requests_in_flight_are_finished(respond):
         assert client.closed()
 
 
+@pytest.mark.nightly
 def test_requests_that_come_long_after_the_end_began_are_refused(respond):
     server = respond()
     with Client(server.address()) as client:

@@ -1,0 +1,135 @@
+"""FastCGI behind nginx: what a hello costs the responder, beside php-cgi and beside HTTP. A section of run.py.
+
+Usage: python tests/bench/bench_fcgi.py [--rounds N] [--seconds S] [--check]
+nginx passes all requests on over connections that it keeps. CPU time of the server behind it is compared, without that
+of nginx; the servers take turns in short rounds. php-cgi answers with an empty page, from its opcode cache.
+"""
+
+import argparse
+import statistics
+import sys
+from contextlib import ExitStack
+
+import load
+import nginx
+import report
+import servers
+from bench_upstream import drive
+from process import OUT, BenchError, Server, tool
+
+CONNECTIONS = 8  # a process of php-cgi serves one at a time
+ROUNDS, SECONDS = 7, 2
+PHP, HTTP = 1.8, 1.3
+
+UPSTREAMS = """
+    upstream heart_fcgi {{ server 127.0.0.1:{fcgi}; keepalive 32; }}
+    upstream heart_http {{ server 127.0.0.1:{http}; keepalive 32; }}
+    upstream php {{ server 127.0.0.1:{php}; keepalive 32; }}
+"""
+LOCATIONS = """
+        fastcgi_keep_conn on;
+        fastcgi_param QUERY_STRING $query_string;
+        fastcgi_param REQUEST_METHOD $request_method;
+        fastcgi_param CONTENT_TYPE $content_type;
+        fastcgi_param CONTENT_LENGTH $content_length;
+        fastcgi_param SCRIPT_FILENAME {page};
+        fastcgi_param SCRIPT_NAME $fastcgi_script_name;
+        fastcgi_param REQUEST_URI /hello;
+        fastcgi_param DOCUMENT_URI $document_uri;
+        fastcgi_param DOCUMENT_ROOT $document_root;
+        fastcgi_param SERVER_PROTOCOL $server_protocol;
+        fastcgi_param REQUEST_SCHEME $scheme;
+        fastcgi_param GATEWAY_INTERFACE CGI/1.1;
+        fastcgi_param SERVER_SOFTWARE nginx/$nginx_version;
+        fastcgi_param REMOTE_ADDR $remote_addr;
+        fastcgi_param REMOTE_PORT $remote_port;
+        fastcgi_param SERVER_ADDR $server_addr;
+        fastcgi_param SERVER_PORT $server_port;
+        fastcgi_param SERVER_NAME $server_name;
+        fastcgi_param REDIRECT_STATUS 200;
+        location /fcgi {{ fastcgi_pass heart_fcgi; }}
+        location /php {{ fastcgi_pass php; }}
+        location /http {{
+            proxy_pass http://heart_http/hello;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
+        }}
+"""
+TITLES = {"/fcgi": "Heart, FastCGI", "/http": "Heart, HTTP", "/php": "php-cgi, empty page"}
+
+
+def heart_start(port):
+    """Heart with the application of the other cases, for HTTP and on `port` for FastCGI."""
+    argv = [*servers.HEART, "serve", servers.HERE / "app.lua", "--workers", 1, "--no-access-log"]
+    return Server("heart-fcgi", [*argv, "--listen", "127.0.0.1:0", "--listen", f"fcgi:127.0.0.1:{port}"])
+
+
+def php_start(port):
+    env = {"PHP_FCGI_CHILDREN": str(CONNECTIONS), "PHP_FCGI_MAX_REQUESTS": "1000000000"}
+    return Server("php-cgi", [tool("php-cgi"), "-b", f"127.0.0.1:{port}"], env=env, port=port)
+
+
+def measure(rounds, seconds):
+    """Lists of (CPU, rate), one for each round, by path."""
+    page = OUT / "empty.php"
+    OUT.mkdir(parents=True, exist_ok=True)
+    page.write_text("")
+    ports = {"fcgi": nginx.port_choose(), "php": nginx.port_choose()}
+    found = {path: [] for path in TITLES}
+    with ExitStack() as stack:
+        heart = stack.enter_context(heart_start(ports["fcgi"]))
+        behind = {"/fcgi": heart, "/http": heart, "/php": stack.enter_context(php_start(ports["php"]))}
+        upstreams = UPSTREAMS.format(http=heart.port, **ports)
+        front = stack.enter_context(nginx.start(1, locations=LOCATIONS.format(page=page), upstreams=upstreams))
+        for path, server in behind.items():
+            if path != "/php":
+                (answer,) = load.ask(front, path)
+                if answer.status != 200 or answer.body != {"hello": "world"}:
+                    raise BenchError(f"{server.name} answers {path} with {answer}")
+            drive(server, path, 1, front, CONNECTIONS)
+        for _ in range(rounds):
+            for path, server in behind.items():
+                found[path].append(drive(server, path, seconds, front, CONNECTIONS))
+    return found
+
+
+def section(rounds, seconds):
+    """Measure. Returns the lines of the table, and the Bounds."""
+    found = measure(rounds, seconds)
+    rows = []
+    for path, known in found.items():
+        cpu, rate = (statistics.median(values) for values in zip(*known, strict=True))
+        rows.append((TITLES[path], f"{cpu:.2f}", f"{rate:,.0f}"))
+
+    def ratio(one, other):
+        return statistics.median(a[0] / b[0] for a, b in zip(found[one], found[other], strict=True))
+
+    bounds = [
+        report.Bound("hello over FastCGI: CPU / php-cgi's empty page", ratio("/fcgi", "/php"), 1 / PHP),
+        report.Bound("hello over FastCGI: CPU / proxied HTTP", ratio("/fcgi", "/http"), HTTP),
+    ]
+    head = f"Behind nginx, {CONNECTIONS} connections; Heart: 1 worker", "CPU us/request", "requests/s"
+    return report.table(head, rows), bounds
+
+
+def main(argv):
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=int, default=SECONDS)
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is missed")
+    options = parser.parse_args(argv)
+    try:
+        lines, kept = section(options.rounds, options.seconds)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    print(*lines, "", *report.promises(kept), sep="\n")
+    return int(options.check and not all(bound.kept for bound in kept))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
