@@ -3,146 +3,146 @@ local core = require("heart.core")
 local task = require("heart.v1.task")
 
 app.get("/", function()
-    return "hello"
+  return "hello"
 end)
 
 app.get("/client", function(ctx)
-    return table.concat({ ctx.protocol(), ctx.ip(), ctx.host(), ctx.header("user-agent") or "-" }, " ")
+  return table.concat({ ctx.protocol(), ctx.ip(), ctx.host(), ctx.header("user-agent") or "-" }, " ")
 end)
 
 app.post("/echo", function(ctx)
-    return ctx.bytes()
+  return ctx.bytes()
 end)
 
 app.post("/length", function(ctx)
-    return tostring(#ctx.bytes())
+  return tostring(#ctx.bytes())
 end)
 
 app.post("/small", { max_body = 10 }, function(ctx)
-    return ctx.bytes()
+  return ctx.bytes()
 end)
 
 app.post("/count", { body = "stream" }, function(ctx)
-    local n, parts = 0, 0
-    local read = ctx.reader()
-    while true do
-        local part, why = read()
-        if not part then
-            return ("%d bytes, %s"):format(n, why or "whole")
-        end
-        n, parts = n + #part, parts + 1
-        if ctx.query("slow") then
-            task.sleep(tonumber(ctx.query("slow")))
-        end
+  local n, parts = 0, 0
+  local read = ctx.reader()
+  while true do
+    local part, why = read()
+    if not part then
+      return ("%d bytes, %s"):format(n, why or "whole")
     end
+    n, parts = n + #part, parts + 1
+    if ctx.query("slow") then
+      task.sleep(tonumber(ctx.query("slow")))
+    end
+  end
 end)
 
 app.post("/bounded", { body = "stream", max_body = 10 }, function(ctx)
-    local read = ctx.reader()
-    local part, why
-    repeat
-        part, why = read()
-    until not part
-    return why or "whole"
+  local read = ctx.reader()
+  local part, why
+  repeat
+    part, why = read()
+  until not part
+  return why or "whole"
 end)
 
 app.post("/unread", { body = "stream" }, function()
-    return "not read"
+  return "not read"
 end)
 
 app.get("/sleep", function(ctx)
-    task.sleep(tonumber(ctx.query("seconds")))
-    return "slept " .. ctx.query("seconds") .. " " .. (ctx.header("x-name") or "")
+  task.sleep(tonumber(ctx.query("seconds")))
+  return "slept " .. ctx.query("seconds") .. " " .. (ctx.header("x-name") or "")
 end)
 
 app.get("/large", function(ctx)
-    return ("x"):rep(tonumber(ctx.query("bytes")))
+  return ("x"):rep(tonumber(ctx.query("bytes")))
 end)
 
 app.get("/headers", function(ctx)
-    for i = 1, 100 do
-        ctx.set("x-" .. i, ("y"):rep(1000))
-    end
-    ctx.set("Status", "500 Not This")
-    return 201, "made"
+  for i = 1, 100 do
+    ctx.set("x-" .. i, ("y"):rep(1000))
+  end
+  ctx.set("Status", "500 Not This")
+  return 201, "made"
 end)
 
 app.get("/stream", function(ctx)
-    ctx.stream(function(write)
-        for i = 1, tonumber(ctx.query("parts")) do
-            write(("%d,"):format(i))
-            task.sleep(0)
-        end
-        if ctx.query("fail") then
-            error("in the middle")
-        end
-    end)
+  ctx.stream(function(write)
+    for i = 1, tonumber(ctx.query("parts")) do
+      write(("%d,"):format(i))
+      task.sleep(0)
+    end
+    if ctx.query("fail") then
+      error("in the middle")
+    end
+  end)
 end)
 
 app.get("/fail", function()
-    error("a bug")
+  error("a bug")
 end)
 
 app.get("/error", function(ctx)
-    return tostring(core.fcgi.error(ctx, "for the log")) .. " " .. ctx.method()
+  return tostring(core.fcgi.error(ctx, "for the log")) .. " " .. ctx.method()
 end)
 
 app.get("/params", function(ctx)
-    local all = core.fcgi.params(ctx)
-    if not all then
-        return "no FastCGI"
-    end
-    task.sleep(0)
-    return ("%s %s %s"):format(all.REQUEST_METHOD, all.ODD, tostring(core.fcgi.param(ctx, "NONE")))
+  local all = core.fcgi.params(ctx)
+  if not all then
+    return "no FastCGI"
+  end
+  task.sleep(0)
+  return ("%s %s %s"):format(all.REQUEST_METHOD, all.ODD, tostring(core.fcgi.param(ctx, "NONE")))
 end)
 
 app.get("/gone", function(ctx)
-    ctx.on_abort()
-    task.sleep(60)
+  ctx.on_abort()
+  task.sleep(60)
 end)
 
 local aborted = 0
 app.get("/told", function(ctx)
-    ctx.on_abort(function()
-        aborted = aborted + 1
-    end)
-    task.sleep(tonumber(ctx.query("seconds")))
-    return "not told"
+  ctx.on_abort(function()
+    aborted = aborted + 1
+  end)
+  task.sleep(tonumber(ctx.query("seconds")))
+  return "not told"
 end)
 
 app.get("/aborted", function()
-    return tostring(aborted)
+  return tostring(aborted)
 end)
 
 local ended = 0
 app.get("/endless", function(ctx)
-    return ctx.stream(function(write)
-        while write(("x"):rep(1000)) do
-            task.sleep(0.01)
-        end
-        ended = ended + 1
-    end)
+  return ctx.stream(function(write)
+    while write(("x"):rep(1000)) do
+      task.sleep(0.01)
+    end
+    ended = ended + 1
+  end)
 end)
 
 app.get("/ended", function()
-    return tostring(ended)
+  return tostring(ended)
 end)
 
 app.get("/target/*", function(ctx)
-    local method, target = core.request.line(ctx)
-    return method .. " " .. target
+  local method, target = core.request.line(ctx)
+  return method .. " " .. target
 end)
 
 app.get("/moved", function(ctx)
-    return ctx.redirect("/there")
+  return ctx.redirect("/there")
 end)
 
 app.delete("/deleted", function()
-    return 204, ""
+  return 204, ""
 end)
 
 app.ws("/ws", function(ws)
-    ws:send("never")
+  ws:send("never")
 end)
 
 app.static("/files", "files")
