@@ -50,9 +50,19 @@ app.post("/unread", { body = "stream" }, function()
   return "not read"
 end)
 
+local sleeping, most = 0, 0
 app.get("/sleep", function(ctx)
+  sleeping = sleeping + 1
+  most = math.max(most, sleeping)
   task.sleep(tonumber(ctx.query("seconds")))
+  sleeping = sleeping - 1
   return "slept " .. ctx.query("seconds") .. " " .. (ctx.header("x-name") or "")
+end)
+
+app.get("/most", function()
+  local before = most
+  most = 0
+  return tostring(before)
 end)
 
 app.get("/large", function(ctx)
