@@ -174,7 +174,7 @@ step_more() {
 # Python in the root meets the host's loader: its glibc is as new as the one inside, and is used.
 file_install() {
   [ -x dist/heart-aarch64 ] || fail "dist/heart-aarch64 is missing: packaging/arm/build.sh binary"
-  install -m 755 dist/heart-aarch64 "$root/usr/local/bin/heart"
+  install -D -m 755 dist/heart-aarch64 "$root/usr/local/bin/heart"
   within "$root" heart version
 }
 
