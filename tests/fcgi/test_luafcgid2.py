@@ -77,6 +77,14 @@ end
 """,
     "requires.lua": 'function main() local ok, why = pcall(require, "parts.bad") Send(why) end',
     "parts/bad.lua": "local a = 1\nreturn a | 2",
+    "own.lua": """
+function main()
+  for _, name in ipairs({ "answer", "pool", "state", "files" }) do
+    Send(tostring((pcall(require, name))) .. " ")
+  end
+  Send(tostring((pcall(require, "heart.v1.json"))))
+end
+""",
     "module.lua": """
 local m = require("parts.good")
 function main() Send(m.name .. require("luafcgid").urlencode(" ")) end
@@ -163,6 +171,10 @@ def test_operator_of_lua_53_in_a_module_is_named(scripts):
 
 def test_modules_come_from_the_folder_of_the_script(scripts):
     assert scripts.ask("module.lua").text == "good+"
+
+
+def test_modules_of_heart_itself_are_not_found_by_short_names(scripts):
+    assert scripts.ask("own.lua").text == "false false false false true"
 
 
 def test_task_of_an_earlier_request_has_none(scripts):

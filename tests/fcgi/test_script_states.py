@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fcgi_scripts import Scripts
@@ -111,16 +112,17 @@ def test_same_content_keeps_its_state_with_a_checksum():
             assert server.ask("a.lua").text == expected
 
 
-def test_vanished_script_is_not_found_and_leaves_nothing():
-    files = {"a.lua": COUNT, "states.lua": STATES}
-    for config in (PER_SCRIPT.format(2, 2), SLOTS.format(5, 2)):
-        with Scripts(files, config=config) as server:
-            assert server.ask("a.lua").text == "1 nil"
-            (server.root / "a.lua").unlink()
-            wait_until(lambda: server.ask("a.lua").status == 404, "it is not found")
-            wait_until(lambda: "a.lua" not in states(server), "its states are closed")
-            server.change("a.lua", COUNT)
-            wait_until(lambda: server.ask("a.lua").status == 200, "it is there again")
+@pytest.mark.parametrize(
+    "config", [PER_SCRIPT.format(2, 2), pytest.param(SLOTS.format(5, 2), marks=pytest.mark.nightly)]
+)
+def test_vanished_script_is_not_found_and_leaves_nothing(config):
+    with Scripts({"a.lua": COUNT, "states.lua": STATES}, config=config) as server:
+        assert server.ask("a.lua").text == "1 nil"
+        (server.root / "a.lua").unlink()
+        wait_until(lambda: server.ask("a.lua").status == 404, "it is not found")
+        wait_until(lambda: "a.lua" not in states(server), "its states are closed")
+        server.change("a.lua", COUNT)
+        wait_until(lambda: server.ask("a.lua").status == 200, "it is there again")
 
 
 @pytest.mark.nightly
@@ -131,6 +133,7 @@ def test_failed_script_works_once_it_is_mended():
         wait_until(lambda: server.ask("a.lua").status == 200, "it works")
 
 
+@pytest.mark.nightly
 def test_client_that_leaves_frees_its_state():
     with Scripts({"slow.lua": SLOW}, "--prod", config=SLOTS.format(1, 1)) as server:
         for _ in range(5):
@@ -244,6 +247,78 @@ function main() Send(ticks or 0) end
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         assert server.logs().count("script stops") == 2
+
+
+def test_state_that_is_full_is_replaced():
+    code = """
+kept = {}
+function main()
+  if Env.QUERY_STRING == "fill" then
+    while true do kept[#kept + 1] = ("x"):rep(65536) .. #kept end
+  end
+  Send(#kept)
+end
+"""
+    with Scripts({"a.lua": code, "b.lua": COUNT}, "--lua-memory", "8M", config=PER_SCRIPT.format(1, 1)) as server:
+        assert server.ask("b.lua").text == "1 nil"
+        assert server.ask("a.lua").text == "0"
+        assert server.ask("a.lua", QUERY_STRING="fill").status == 500
+        assert server.ask("a.lua").text == "0"
+        assert server.ask("b.lua").text == "2 nil"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("config", [PER_SCRIPT.format(2, 3), SLOTS.format(3, 2)])
+def test_changes_reloads_and_leaving_clients_under_load(config):
+    """Every answer is whole and that of a version of its script, whatever happens meanwhile; nothing is stuck after."""
+    names = [f"s{i}.lua" for i in range(4)]
+    code = """
+local task = require("heart.v1.task")
+local busy = false
+function main()
+  assert(not busy)
+  busy = true
+  task.sleep(0.002 * math.random(5))
+  Send("%s " .. Env.QUERY_STRING)
+  busy = false
+end
+"""
+    files = {name: code % f"{name} 0" for name in names}
+    with Scripts(files, "--prod", config=config) as server, ThreadPoolExecutor(9) as pool:
+        until = time.monotonic() + 8
+
+        def ask(k):
+            n = 0
+            while time.monotonic() < until:
+                n += 1
+                name = names[(k + n) % 4]
+                if k == 7 and n % 3 == 0:
+                    gone = server.start_asking(name, QUERY_STRING="gone")
+                    time.sleep(0.003)
+                    gone.kill()
+                    gone.wait()
+                    gone.stdout.close()
+                    continue
+                answer = server.ask(name, QUERY_STRING=f"{k}-{n}")
+                assert answer.status == 200, answer
+                assert re.fullmatch(rf"{name} \d+ {k}-{n}", answer.text)
+            return n
+
+        def disturb():
+            n = 0
+            while time.monotonic() < until:
+                n += 1
+                time.sleep(0.1)
+                server.change(names[n % 4], code % f"{names[n % 4]} {n}")
+                if n % 5 == 0:
+                    server.signal(signal.SIGHUP)
+            return n
+
+        asked = [pool.submit(ask, k) for k in range(8)]
+        assert pool.submit(disturb).result() > 10
+        assert sum(future.result() for future in asked) > 100
+        for name in names:
+            assert server.ask(name, QUERY_STRING="end").text.endswith(" end")
 
 
 @pytest.mark.nightly

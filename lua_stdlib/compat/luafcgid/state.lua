@@ -306,19 +306,37 @@ end
 
 -- ---- Loading -------------------------------------------------------------------------------------------------------
 
----What `require` finds: modules beside the script and below the document root first.
+---A search path without what lies below the folder of this file, which is none of the script's.
+---@param path string
+---@return string
+local function without_own(path)
+  local own = debug.getinfo(1, "S").source:match("^@(.*)state%.lua$")
+  local kept = {}
+  for entry in path:gmatch("[^;]+") do
+    if entry:sub(1, #own) ~= own then
+      kept[#kept + 1] = entry
+    end
+  end
+  return table.concat(kept, ";")
+end
+
+---What `require` finds: modules beside the script and below the document root first, then those of their LuaRocks
+---trees. C modules come from the document root, not from beside the script, as with luafcgid2.
 local function set_package_path()
-  local roots = { folder }
-  if argument.root ~= "" and argument.root ~= folder then
-    roots[2] = argument.root
-  end
+  local root = argument.root ~= "" and argument.root or nil
+  local roots = { folder, root ~= folder and root or nil }
   local path, cpath = {}, {}
-  for i, root in ipairs(roots) do
-    path[i] = ("%s/?.lua;%s/?/init.lua"):format(root, root)
+  for _, tree in ipairs({ "", "/lua_modules/share/lua/5.1" }) do
+    for _, place in ipairs(roots) do
+      path[#path + 1] = ("%s%s/?.lua;%s%s/?/init.lua"):format(place, tree, place, tree)
+    end
   end
-  cpath[1] = argument.root ~= "" and argument.root .. "/?.so" or nil
-  package.path = table.concat(path, ";") .. ";" .. package.path
-  package.cpath = (cpath[1] and cpath[1] .. ";" or "") .. package.cpath
+  if root then
+    cpath[1] = ("%s/?.so;%s/lua_modules/lib/lua/5.1/?.so"):format(root, root)
+  end
+  path[#path + 1] = without_own(package.path)
+  cpath[#cpath + 1] = without_own(package.cpath)
+  package.path, package.cpath = table.concat(path, ";"), table.concat(cpath, ";")
   package.preload["luafcgid"] = function()
     return library
   end
@@ -370,6 +388,7 @@ local function run_startup()
 end
 
 core.folder = folder
+core.channels = nil -- a connection to other servers belongs to the front, if to anybody
 for name, value in pairs(globals) do
   rawset(_G, name, value)
 end
