@@ -388,7 +388,6 @@ local function run_startup()
 end
 
 core.folder = folder
-core.channels = nil -- a connection to other servers belongs to the front, if to anybody
 for name, value in pairs(globals) do
   rawset(_G, name, value)
 end
