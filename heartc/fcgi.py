@@ -35,6 +35,8 @@ def read_options(arguments):
     settings.script = os.path.join(lualib.stdlib_path(), FRONT)
     settings.listen = listen_values(settings)
     settings.host = settings.port = None
+    if settings.log_file is not None and settings.dev is None:
+        settings.dev = False  # the terminal gets no log
     config.complete(settings)
     return settings
 
