@@ -56,8 +56,7 @@ cdef void req_recycle(Worker *w, Req *r) noexcept nogil:
         buf_shrink(&r.copy, REQ_BUFFER_KEPT)
     if r.fields.n:
         buf_shrink(&r.fields, REQ_BUFFER_KEPT)
-    if r.body_buf.n:
-        buf_shrink(&r.body_buf, REQ_BUFFER_KEPT)
+    buf_shrink(&r.body_buf, REQ_BUFFER_KEPT)
     r.next = w.free_reqs
     w.free_reqs = r
     w.nfree_reqs += 1

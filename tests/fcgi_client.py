@@ -6,10 +6,9 @@ request()  all records of a request
 Client     one connection: raw bytes out, records in
 """
 
-import socket
 import struct
 
-from heart_server import PATIENCE
+import heart_server
 
 BEGIN, ABORT, END, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES, VALUES, UNKNOWN = range(1, 12)
 COMPLETE, CANT_MULTIPLEX, OVERLOADED, UNKNOWN_ROLE = range(4)
@@ -113,42 +112,14 @@ class Answer:
         return self.body.decode()
 
 
-class Client:
+class Client(heart_server.Client):
     """One connection. Everything that comes is sorted into `answers` by the number of its request."""
 
-    def __init__(self, address, timeout=PATIENCE):
-        if isinstance(address, str):
-            self.sock = socket.socket(socket.AF_UNIX)
-        else:
-            self.sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-        self.sock.settimeout(timeout)
-        self.sock.connect(address)
-        self.rest = bytearray()
+    def __init__(self, address, **more):
+        super().__init__(address, **more)
         self.answers = {}
         self.management = []
         self.order = []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.sock.close()
-
-    def close(self):
-        self.sock.close()
-
-    def send(self, data):
-        self.sock.sendall(data)
-        return self
-
-    def exactly(self, n):
-        while len(self.rest) < n:
-            data = self.sock.recv(1 << 20)
-            assert data, f"closed inside a record: {self.rest!r}"
-            self.rest += data
-        data = bytes(self.rest[:n])
-        del self.rest[:n]
-        return data
 
     def take(self):
         """Read one record; returns its type and number."""
@@ -190,22 +161,3 @@ class Client:
         """Send one request and return its answer."""
         self.send(request(*args, **more))
         return self.answer(args[0] if args else more.get("number", 1))
-
-    def closed(self):
-        """True when the server ends the stream without another byte (a reset counts)."""
-        try:
-            return not self.rest and self.sock.recv(1) == b""
-        except ConnectionResetError:
-            return True
-
-    def quiet(self, seconds):
-        """True when nothing arrives, not even the end, for that long."""
-        before = self.sock.gettimeout()
-        self.sock.settimeout(seconds)
-        try:
-            self.rest += self.sock.recv(1)
-        except TimeoutError:
-            return not self.rest
-        finally:
-            self.sock.settimeout(before)
-        return False

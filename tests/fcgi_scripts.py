@@ -5,6 +5,7 @@ Scripts   one `heart fcgi` process with its folder of scripts, or with a configu
 nginx()   a web server in front of it
 """
 
+import contextlib
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -59,8 +60,9 @@ class Scripts(Server):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        process.stdin.write(body or b"")
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # a refusal may come before the body is asked for
+            process.stdin.write(body or b"")
+            process.stdin.close()
         return process
 
     def raw(self, name, body=None, **more):

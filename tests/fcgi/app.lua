@@ -106,6 +106,11 @@ app.get("/params", function(ctx)
   return ("%s %s %s"):format(all.REQUEST_METHOD, all.ODD, tostring(core.fcgi.param(ctx, "NONE")))
 end)
 
+app.get("/ends", function(ctx)
+  local address, port = core.request.server(ctx)
+  return table.concat({ address, port, core.request.peer(ctx) }, " ")
+end)
+
 app.get("/gone", function(ctx)
   ctx.on_abort()
   task.sleep(60)

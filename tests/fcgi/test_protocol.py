@@ -118,6 +118,11 @@ def test_client_is_the_one_of_the_web_server(client):
     assert client.fetch(target="/client", REMOTE_ADDR="unix:").text == "http 127.0.0.1 test -"
 
 
+def test_ends_of_the_client_s_connection_are_those_of_the_web_server(client):
+    more = {"SERVER_ADDR": "192.0.2.1", "SERVER_PORT": "443", "REQUEST_SCHEME": "https"}
+    assert client.fetch(target="/ends", **more).text == "192.0.2.1 443 192.0.2.7 4711 https"
+
+
 def test_variables_are_known_to_lua(client):
     assert client.fetch(target="/params", ODD="value").text == "GET value nil"
 
