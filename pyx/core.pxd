@@ -1154,13 +1154,12 @@ ctypedef struct WsRoute:
     uint8_t deflate         # compression is agreed to
     uint8_t deflate_level
     uint8_t keep_context    # ... with the context kept between messages
+    uint8_t same_origin     # pages of other origins may not connect
 
 # A coroutine that waits in ws:receive(). Made with the first wait, freed with the object.
 ctypedef struct WsReader:
     Op op
     Ws *ws
-    Span given              # a message, while the op ends
-    uint8_t kind            # ... 0: none
 
 # One that waits until output has left.
 ctypedef struct WsWriter:
@@ -1303,6 +1302,8 @@ ctypedef struct Worker:
     void *ws_zip            # a WsZip, for WebSockets that begin every message anew; NULL: not needed yet
     Buf ws_text             # a message that was expanded
     Buf ws_packed           # ... or compressed
+    Span ws_given           # a message for ws:receive(), while its op ends
+    uint8_t ws_kind         # ... WsOpcode; 0: none
     uint8_t ws_masks[256]   # random bytes for the masks of clients
     uint32_t ws_nmasks      # of them not used yet
     Mail mail

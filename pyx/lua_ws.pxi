@@ -39,21 +39,22 @@ cdef void lua_ws_open(lua_State *L, State *s) noexcept nogil:
 
 
 cdef int l_ws_route(lua_State *L) noexcept nogil:
-    """route(message, close, error, max_message, deflate, deflate_min, level, context) → a route. The functions may be
-    nil; deflate and context are switches. It lives as long as its state."""
+    """route(message, close, error, max_message, deflate, deflate_min, level, context, same_origin) → a route. The
+    functions may be nil; deflate, context and same_origin are switches. It lives as long as its state."""
     cdef WsRoute *route
     cdef Limits *limits = &l_state(L).worker.server.limits
-    lua_settop(L, 8)
+    lua_settop(L, 9)
     route = <WsRoute *>lua_newuserdata(L, sizeof(WsRoute))
     route.max_message = <size_t>luaL_optinteger(L, 4, <ptrdiff_t>limits.ws_max_message)
     route.deflate = lua_toboolean(L, 5)
     route.deflate_min = <size_t>luaL_optinteger(L, 6, <ptrdiff_t>limits.ws_deflate_min)
     route.deflate_level = <uint8_t>luaL_optinteger(L, 7, 1)
     route.keep_context = lua_toboolean(L, 8)
+    route.same_origin = lua_toboolean(L, 9)
     route.message = l_function_ref(L, 1)
     route.close = l_function_ref(L, 2)
     route.error = l_function_ref(L, 3)
-    lua_pushvalue(L, 9)
+    lua_pushvalue(L, 10)
     luaL_ref(L, LUA_REGISTRYINDEX)
     return 1
 
@@ -77,6 +78,18 @@ cdef int ws_check_upgrade(Req *r, Span *key) noexcept nogil:
     if req_find_header(r, Span(b"sec-websocket-key", 17), key) != OK or not ws_key_valid(key[0]):
         return 400
     return 0 if r.flags & REQ_BODY_DONE and r.body.n == 0 else 400
+
+
+cdef bint ws_origin_same(Req *r) noexcept nogil:
+    """Whether a page of the same host asks (section 10.2). Clients that are no browsers send no origin."""
+    cdef Span host = Span(r.head.base + r.head.host, r.head.host_len)
+    cdef Span origin
+    if req_find_header(r, Span(b"origin", 6), &origin) != OK:
+        return True
+    if origin.n > 7 and span_same(Span(origin.p, 7), b"http://", 7):
+        return span_same_fold(Span(origin.p + 7, origin.n - 7), host)
+    return origin.n > 8 and span_same(Span(origin.p, 8), b"https://", 8) and \
+        span_same_fold(Span(origin.p + 8, origin.n - 8), host)
 
 
 cdef bint list_has(Span list_, Span word) noexcept nogil:
@@ -104,6 +117,8 @@ cdef int l_ws_accept(lua_State *L) noexcept nogil:
     if r.flags & REQ_HEAD_SENT or co.role != ROLE_HANDLER or co.req != r:
         return luaL_error(L, b"a WebSocket can only be accepted by the handler of its request, before it answers")
     status = ws_check_upgrade(r, &key) if r.conn != NULL else 400
+    if status == 0 and route.same_origin and not ws_origin_same(r):
+        status = 403
     if status:
         lua_pushnil(L)
         lua_pushinteger(L, status)
@@ -218,6 +233,8 @@ cdef void ws_coro_ended(Worker *w, Ws *x, bint failed) noexcept nogil:
     x.flags &= ~<uint32_t>WS_BUSY
     if x.conn != NULL and (failed or x.flags & WS_ERRED):
         ws_close(w, x, WS_FAILED, Span(b"", 0))
+    elif x.conn != NULL and x.flags & WS_STRAIGHT:
+        ws_close(w, x, WS_NORMAL, Span(b"", 0))
     if x.conn != NULL:
         conn_resume(w, x.conn)
     elif x.flags & WS_CLOSE_DUE:
@@ -277,8 +294,8 @@ cdef void lua_ws_message(Worker *w, Conn *c, Ws *x, Span data, bint collected) n
         buf_free(&x.message)
         coro_run(w, co, 3)
     elif x.reader != NULL and x.reader.op.begun:
-        x.reader.given = data
-        x.reader.kind = x.kind
+        w.ws_given = data
+        w.ws_kind = x.kind
         op_done(w, &x.reader.op)
     else:
         if not collected:
@@ -556,11 +573,12 @@ cdef void ws_reader_begin(Worker *w, Op *op) noexcept nogil:
 
 cdef int ws_reader_finish(Coro *co, Op *op) noexcept nogil:
     cdef WsReader *q = <WsReader *>op
+    cdef Worker *w = co.state.worker
     cdef int n = 2
-    if q.kind:
-        lua_pushlstring(co.L, q.given.p, q.given.n)
-        ws_push_kind(co.L, q.kind)
-        q.kind = 0
+    if w.ws_kind:
+        lua_pushlstring(co.L, w.ws_given.p, w.ws_given.n)
+        ws_push_kind(co.L, w.ws_kind)
+        w.ws_kind = 0
         buf_free(&q.ws.message)
     elif not op.timed_out:
         n = l_push_closed(co.L, q.ws)

@@ -88,16 +88,13 @@ end
 
 ---Whether a page of this origin may connect (RFC 6455 section 10.2). Clients that are no browsers send none.
 ---@param ctx heart.ctx
----@param origins? string[]|"*"
+---@param origins string[]
 local function origin_allowed(ctx, origins)
   local origin = ctx.header("origin")
-  if origins == "*" or not origin then
+  if not origin then
     return true
   end
   origin = origin:lower()
-  if not origins then
-    return origin:match("^https?://(.+)$") == ctx.host()
-  end
   for _, allowed in ipairs(origins) do
     if allowed:lower() == origin then
       return true
@@ -108,10 +105,10 @@ end
 
 ---The first of ours that the client offers.
 ---@param ctx heart.ctx
----@param ours? string[]
+---@param ours string[]
 ---@return string?
 local function choose_protocol(ctx, ours)
-  local offered = ours and ctx.header("sec-websocket-protocol")
+  local offered = ctx.header("sec-websocket-protocol")
   if not offered then
     return nil
   end
@@ -141,6 +138,7 @@ local function closing(close)
 end
 
 local REASONS = {
+  [403] = "Forbidden: pages of this origin may not connect",
   [400] = "Bad Request: this is no WebSocket handshake",
   [426] = "Upgrade Required: this is a WebSocket",
 }
@@ -166,25 +164,25 @@ function M.handler(options, fn)
     deflate,
     options.deflate_min,
     options.deflate_level,
-    deflate == "context"
+    deflate == "context",
+    not options.origins
   )
-  local origins, protocols, accept = options.origins, options.protocols, core.ws.accept
-  local open = functions.open
+  local origins = options.origins ~= "*" and options.origins or nil
+  local protocols, accept = options.protocols, core.ws.accept
+  local begin = functions.open or (type(fn) == "function" and fn)
+  -- What waits keeps its stack: one that needs few places, up to the application's function, weighs half as much.
   return function(ctx)
-    if not origin_allowed(ctx, origins) then
-      return 403, "Forbidden: pages of this origin may not connect"
+    if origins and not origin_allowed(ctx, origins) then
+      return 403, REASONS[403]
     end
-    local protocol = choose_protocol(ctx, protocols)
+    local protocol = protocols and choose_protocol(ctx, protocols)
     local ws, status = accept(ctx, route, protocol)
     if not ws then
       return status, REASONS[status]
     end
     protocols_of[ws] = protocol
-    if type(fn) == "function" then
-      fn(ws, ctx, protocol)
-      ws:close()
-    elseif open then
-      open(ws, ctx, protocol)
+    if begin then
+      return begin(ws, ctx, protocol)
     end
   end
 end
