@@ -9,7 +9,8 @@ local channel, dns, fs = require("heart.v1.channel"), require("heart.v1.dns"), r
 local http, json, kv = require("heart.v1.http"), require("heart.v1.json"), require("heart.v1.kv.memory")
 local log, process, random = require("heart.v1.log"), require("heart.v1.process"), require("heart.v1.random")
 local shared, socket, task = require("heart.v1.shared"), require("heart.v1.socket"), require("heart.v1.task")
-local time, worker, zlib = require("heart.v1.time"), require("heart.v1.worker"), require("heart.v1.zlib")
+local time, websocket = require("heart.v1.time"), require("heart.v1.websocket")
+local worker, zlib = require("heart.v1.worker"), require("heart.v1.zlib")
 local deflater, inflater = zlib.deflater(), zlib.inflater()
 local event, mutex, queue, semaphore = task.event(), task.mutex(), task.queue(1), task.semaphore(1)
 local file, ctx, listener, udp, done
@@ -165,6 +166,9 @@ CALLS = {
     "socket.listen(true)": "listen: expected a function",
     'socket.listen("127.0.0.1:0", 1)': "listen: expected a function",
     "udp:send()": "bad argument #1 to 'send' (string expected, got nil)",
+    "websocket.connect(1)": "websocket.connect: expected a URL, got number",
+    'websocket.connect("ws://x", 1)': "websocket: options: expected a table, got number",
+    'websocket.connect("ws://x", { y = 1 })': "websocket: unknown option y",
     "kv.get()": "bad argument #1 to 'get' (string expected, got no value)",
     "kv.set({})": "bad argument #1 to 'set' (string expected, got table)",
     'kv.set("x", print)': "bad argument #2 to 'set' (a function cannot be stored)",

@@ -49,6 +49,9 @@ local OPTIONS = {
 
 ---@param options heart.websocket.options
 local function check_options(options)
+  if type(options) ~= "table" then
+    error(("websocket: options: expected a table, got %s"):format(type(options)), 3)
+  end
   for name, value in pairs(options) do
     local expected = OPTIONS[name]
     if not expected then
