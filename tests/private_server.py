@@ -63,7 +63,11 @@ class PrivateServer:
     def close(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(self.end)
-            self.process.wait(PATIENCE)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:  # it waits for its clients
+                self.process.kill()
+                self.process.wait()
         if not self.kept:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -6,13 +6,9 @@ nginx(), lighttpd(), apache(), haproxy()    context managers: where it listens, 
 import contextlib
 import http.client
 import os
-import shutil
-import socket
-import subprocess
-import tempfile
-from pathlib import Path
 
-from heart_server import PATIENCE, free_port, need, wait_until
+from heart_server import PATIENCE, need
+from private_server import PrivateServer
 
 ROOT = os.geteuid() == 0
 
@@ -107,17 +103,21 @@ fcgi-app heart
 """
 
 
-class WebServer:
-    """Where one listens: `port`, and `log()`."""
+class WebServer(PrivateServer):
+    """One of them. `frame` and `site` are its configuration; `words` start it with CONF and HOME in the places of that
+    file and its folder."""
 
-    def __init__(self, name, port, home):
+    def __init__(self, name, frame, site, heart, words, **values):
         self.name = name
-        self.port = port
-        self.home = home
-        self.process = None
+        super().__init__()
+        self.folder.chmod(0o755)  # Apache's user may enter it
+        site = site.replace("HEART", heart).replace("PORT", f"127.0.0.1:{self.port} backlog=1024")
+        conf = self.folder / "conf"
+        conf.write_text(frame.format(home=self.folder, port=self.port, site=site, **values))
+        self.words = [{"CONF": conf, "HOME": self.folder}.get(word, word) for word in words]
 
-    def log(self):
-        return (self.home / "log").read_text(errors="replace")
+    def start(self):
+        self.run(*self.words)
 
     def request(self, method="GET", target="/", body=None, headers=(), timeout=PATIENCE):
         """Status, headers as a list of pairs with lower-case names, and body of one answer."""
@@ -132,43 +132,6 @@ class WebServer:
         status, _, body = self.request("GET", target, None, headers)
         return status, body.decode()
 
-    def answers(self):
-        assert self.process.poll() is None, self.log()
-        with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-@contextlib.contextmanager
-def started(name, home, port, *words):
-    server = WebServer(name, port, home)
-    with open(home / "log", "w") as log:
-        server.process = subprocess.Popen([str(w) for w in words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        wait_until(server.answers, lambda: f"{name} listens:\n{server.log()}")
-        yield server
-    finally:
-        server.process.terminate()
-        try:
-            server.process.wait(10)
-        except subprocess.TimeoutExpired:
-            server.process.kill()
-            server.process.wait()
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def place():
-    """A folder and a free port. Apache's user may enter it."""
-    home = Path(tempfile.mkdtemp(prefix="heart-web-"))
-    home.chmod(0o755)
-    return home, free_port()
-
-
-def configure(home, text, port, heart, site, **values):
-    """Write the configuration; `heart` takes the place of HEART in the site, and the port that of PORT."""
-    site = site.replace("HEART", heart).replace("PORT", f"127.0.0.1:{port} backlog=1024")
-    (home / "conf").write_text(text.format(home=home, port=port, site=site, **values))
-    return home / "conf"
-
 
 def written(address, unix=""):
     """An address of Heart, (host, port) or a path, as a text."""
@@ -176,31 +139,24 @@ def written(address, unix=""):
 
 
 def nginx(address, site=NGINX_SITE):
-    program = need("nginx", "nginx")
-    home, port = place()
-    conf = configure(home, NGINX, port, written(address, "unix:"), site, user="user root;" if ROOT else "")
-    return started("nginx", home, port, program, "-p", home, "-c", conf, "-e", "stderr")
+    words = [need("nginx", "nginx"), "-p", "HOME", "-c", "CONF", "-e", "stderr"]
+    return WebServer("nginx", NGINX, site, written(address, "unix:"), words, user="user root;" if ROOT else "")
 
 
 def lighttpd(address, site=LIGHTTPD_SITE):
-    program = need("lighttpd", "lighttpd")
-    home, port = place()
-    return started("lighttpd", home, port, program, "-D", "-f", configure(home, LIGHTTPD, port, written(address), site))
+    return WebServer("lighttpd", LIGHTTPD, site, written(address), [need("lighttpd", "lighttpd"), "-D", "-f", "CONF"])
 
 
 def apache(address, site=APACHE_SITE):
     program = need("apache2", "apache2")
-    home, port = place()
     modules = program.replace("sbin/apache2", "lib/apache2/modules")
     user = "User nobody\nGroup nogroup" if ROOT else ""
-    conf = configure(home, APACHE, port, written(address), site, modules=modules, user=user)
-    return started("apache", home, port, program, "-D", "FOREGROUND", "-f", conf)
+    words = [program, "-D", "FOREGROUND", "-f", "CONF"]
+    return WebServer("apache", APACHE, site, written(address), words, modules=modules, user=user)
 
 
 def haproxy(address, site=HAPROXY_SITE):
-    program = need("haproxy", "haproxy")
-    home, port = place()
-    return started("haproxy", home, port, program, "-db", "-f", configure(home, HAPROXY, port, written(address), site))
+    return WebServer("haproxy", HAPROXY, site, written(address), [need("haproxy", "haproxy"), "-db", "-f", "CONF"])
 
 
 ALL = {"nginx": nginx, "lighttpd": lighttpd, "apache": apache, "haproxy": haproxy}
