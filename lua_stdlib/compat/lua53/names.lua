@@ -2,8 +2,6 @@
 ---math.tointeger/type/ult/maxinteger/mininteger, rawlen. Integers are whole numbers of up to 53 bits here; 3.0 is one.
 local M = {}
 
-local pack = require("compat.lua53.pack")
-
 local floor = math.floor
 local EXACT = 9007199254740992 -- 2^53: whole numbers up to it are exact
 
@@ -81,8 +79,10 @@ local function rawlen(value)
   return #value
 end
 
----Raise errors with the place of the caller, as functions written in C do.
-local function placed(fn)
+---A function of compat.lua53.pack, loaded when it is first called. It raises errors with the place of the caller, as
+---functions written in C do.
+---@param name string
+local function packing(name)
   local function deliver(ok, ...)
     if not ok then
       error((...), 3)
@@ -90,7 +90,7 @@ local function placed(fn)
     return ...
   end
   return function(...)
-    return deliver(pcall(fn, ...))
+    return deliver(pcall(require("compat.lua53.pack")[name], ...))
   end
 end
 
@@ -108,9 +108,9 @@ function M.install(globals)
   add(globals.table, "pack", table_pack)
   add(globals.table, "unpack", unpack)
   add(globals.table, "move", move)
-  add(globals.string, "pack", placed(pack.pack))
-  add(globals.string, "unpack", placed(pack.unpack))
-  add(globals.string, "packsize", placed(pack.packsize))
+  add(globals.string, "pack", packing("pack"))
+  add(globals.string, "unpack", packing("unpack"))
+  add(globals.string, "packsize", packing("packsize"))
   add(globals.math, "tointeger", tointeger)
   add(globals.math, "type", math_type)
   add(globals.math, "ult", ult)

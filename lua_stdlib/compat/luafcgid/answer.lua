@@ -7,7 +7,7 @@ local request = core.request
 ---@class luafcgid.answer
 ---@field private ctx heart.ctx
 ---@field private settings luafcgid.settings
----@field private session luafcgid.session
+---@field session? luafcgid.session nil: nobody has asked for one, and the client has not sent a key
 ---@field private parts string[] of the body, those that were not sent
 ---@field private n integer
 ---@field private lines string[][] pairs of name and value
@@ -21,13 +21,12 @@ Answer.__index = Answer
 
 ---@param ctx heart.ctx
 ---@param settings luafcgid.settings
----@param session luafcgid.session
 ---@return luafcgid.answer
-local function new(ctx, settings, session)
+local function new(ctx, settings)
   return setmetatable({
     ctx = ctx,
     settings = settings,
-    session = session,
+    session = nil,
     parts = {},
     n = 0,
     lines = {},
@@ -144,7 +143,7 @@ function Answer:make_head()
   for _, line in ipairs(self.lines) do
     add(ctx, line[1], line[2], true)
   end
-  local cookie = self.session:cookie()
+  local cookie = self.session and self.session:cookie()
   if cookie then
     add(ctx, "Set-Cookie", cookie, true)
   end

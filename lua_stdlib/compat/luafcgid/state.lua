@@ -10,7 +10,6 @@ local names = require("compat.lua53.names")
 local operators = require("compat.lua53.operators")
 local page = require("compat.luafcgid.page")
 local paths = require("compat.luafcgid.paths")
-local session = require("compat.luafcgid.session")
 
 local request = core.request
 
@@ -32,8 +31,8 @@ end
 ---@class luafcgid.now the request that is served
 ---@field ctx heart.ctx
 ---@field env table<string, string>
+---@field cookies table<string, string>
 ---@field answer luafcgid.answer
----@field session luafcgid.session
 ---@field body? string nil: it was read
 
 ---@type luafcgid.now?
@@ -61,6 +60,16 @@ local function check_text(name, narg, value)
   end
   local got = value == nil and "no value" or type(value)
   error(("bad argument #%d to '%s' (string expected, got %s)"):format(narg, name, got), 3)
+end
+
+---The session of a request. Most scripts have none, and do not pay for its modules.
+---@param r luafcgid.now
+---@return luafcgid.session
+local function session_of(r)
+  if not r.answer.session then
+    r.answer.session = require("compat.luafcgid.session")(settings, r.env, r.cookies)
+  end
+  return r.answer.session
 end
 
 ---Raise an error with the place of the script's call.
@@ -212,22 +221,22 @@ function globals.ThreadData()
 end
 
 function globals.Session.Start()
-  serving("Session.Start").session:start()
+  session_of(serving("Session.Start")):start()
 end
 
 function globals.Session.Delete()
-  serving("Session.Delete").session:delete()
+  session_of(serving("Session.Delete")):delete()
 end
 
 ---@param realm string
 ---@return boolean
 function globals.Session.HasRealm(realm)
-  return serving("Session.HasRealm").session:has_realm(check_text("HasRealm", 1, realm))
+  return session_of(serving("Session.HasRealm")):has_realm(check_text("HasRealm", 1, realm))
 end
 
 ---@param realm string "*": all
 function globals.Session.Clear(realm)
-  serving("Session.Clear").session:clear(check_text("Clear", 1, realm))
+  session_of(serving("Session.Clear")):clear(check_text("Clear", 1, realm))
 end
 
 ---@param realm string "*": all there are
@@ -236,7 +245,7 @@ end
 ---@return boolean
 function globals.Session.SetVar(realm, name, value)
   local r = serving("Session.SetVar")
-  return r.session:set(check_text("SetVar", 1, realm), check_text("SetVar", 2, name), value)
+  return session_of(r):set(check_text("SetVar", 1, realm), check_text("SetVar", 2, name), value)
 end
 
 ---@param realm string "*": the first that has it
@@ -244,7 +253,7 @@ end
 ---@return string|number|boolean|nil
 function globals.Session.GetVar(realm, name)
   local r = serving("Session.GetVar")
-  return r.session:get(check_text("GetVar", 1, realm), check_text("GetVar", 2, name))
+  return session_of(r):get(check_text("GetVar", 1, realm), check_text("GetVar", 2, name))
 end
 
 -- ---- Serving -------------------------------------------------------------------------------------------------------
@@ -264,14 +273,10 @@ end
 local function begin(ctx)
   local env = core.fcgi.params(ctx) or {}
   local jar = cookies.parse(env.HTTP_COOKIE)
-  local visitor = session(settings, env, jar)
-  now = {
-    ctx = ctx,
-    env = env,
-    session = visitor,
-    answer = answer(ctx, settings, visitor),
-    body = request.body(ctx),
-  }
+  now = { ctx = ctx, env = env, cookies = jar, answer = answer(ctx, settings), body = request.body(ctx) }
+  if jar[settings.session_name] then
+    session_of(now)
+  end
   rawset(_G, "Env", env)
   rawset(_G, "Cookies", jar)
   rawset(_G, "Info", { State = argument.number, Thread = core.worker })
@@ -280,6 +285,8 @@ local function begin(ctx)
   return now
 end
 
+local known, wants ---@type function?, boolean the last main, and whether it takes arguments
+
 ---@param ctx heart.ctx
 local function serve(ctx)
   local r = begin(ctx)
@@ -287,8 +294,11 @@ local function serve(ctx)
   if type(main) ~= "function" then
     error(("%s: there is no function %s"):format(script_path, settings.entry), 0)
   end
-  local about = debug.getinfo(main, "u")
-  if about.nparams > 0 or about.isvararg then
+  if main ~= known then
+    local about = debug.getinfo(main, "u")
+    known, wants = main, about.nparams > 0 or about.isvararg
+  end
+  if wants then
     main(with_version(r.env), connection)
   else
     main()
