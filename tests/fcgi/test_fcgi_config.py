@@ -1,8 +1,10 @@
 """`heart fcgi`: its command line and the configuration files of luafcgid and luafcgid2."""
 
+import subprocess
+
 import pytest
 from fcgi_scripts import Scripts
-from heart_server import heart
+from heart_server import PATIENCE, heart, heart_command, heart_environment, need, run
 
 from heartc import _core, config, fcgi, lualib
 from heartc.errors import ConfigError, HeartError
@@ -189,6 +191,33 @@ def test_command_is_told_in_one_line():
     result = heart("fcgi", "none.lua")
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.startswith("heart: none.lua: no such file or folder") and result.stderr.count("\n") == 1
+
+
+def test_file_says_where_to_listen(tmp_path):
+    path = tmp_path / "fcgi.sock"
+    (tmp_path / "a.lua").write_text("function main() Send('by a socket') end")
+    (tmp_path / "config.lua").write_text(f'listen = "{path}" WorkerThreads = 1')
+    process = subprocess.Popen(
+        [*heart_command(), "fcgi", tmp_path / "config.lua"],
+        env=heart_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr.readline() == f"listening on fcgi:unix:{path}\n"
+        asked = run(
+            need("cgi-fcgi", "libfcgi-bin"),
+            "-bind",
+            "-connect",
+            path,
+            env={"SCRIPT_FILENAME": str(tmp_path / "a.lua"), "REQUEST_METHOD": "GET", "REQUEST_URI": "/"},
+        )
+        assert asked.stdout.startswith("Status: 200 OK\n") and asked.stdout.endswith("by a socket")
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert not path.exists()
 
 
 def test_missing_config_table_is_an_empty_one():
