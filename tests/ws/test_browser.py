@@ -1,5 +1,7 @@
 """app.ws and a page in Chromium: what the browser says of messages, subprotocols, closing and compression."""
 
+import pytest
+
 PAGE = """<!doctype html><script>
 const url = (path) => location.origin.replace("http", "ws") + path;
 const seen = { messages: [], closes: [] };
@@ -40,6 +42,7 @@ app.get("/", function(ctx) return ctx.html([==[%s]==]) end)
 """
 
 
+@pytest.mark.nightly
 def test_page_and_server_understand_each_other(serve, browser):
     server = serve(APP % PAGE)
     page = browser.open(server.url)
