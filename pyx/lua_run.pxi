@@ -436,7 +436,7 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
         state_release_role(s, role)
     if role == ROLE_LOAD:
         s.failed = 1
-        worker_say(w, buf_span(&message if rc == LUA_ERRSYNTAX else &trace))
+        state_say(w, s, buf_span(&message if rc == LUA_ERRSYNTAX else &trace))
         state_loaded(w, s)
     else:
         if not gave_up:

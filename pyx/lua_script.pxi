@@ -88,13 +88,20 @@ cdef void script_adopt(State *front, State *s, ScriptLoad *x) noexcept nogil:
     buf_append(&s.name, x.text.p, x.file_at - 1)
 
 
+cdef void state_say(Worker *w, State *s, Span text) noexcept nogil:
+    """Why a state did not load. What a worker says is for the main thread, which may be reading it: scripts do not
+    write there."""
+    if s.is_script:
+        buf_append(&s.loading.message, text.p, text.n)
+    else:
+        worker_say(w, text)
+
+
 cdef void script_loaded(Worker *w, State *s) noexcept nogil:
     """Its file has ended; see state_loaded."""
     cdef ScriptLoad *x = s.loading
     s.loading = NULL
-    if s.failed:
-        buf_append(&x.message, w.message.p, w.message.n)
-    else:
+    if not s.failed:
         state_serves(w, s)
     op_ready(w, &x.op)
 
