@@ -12,6 +12,7 @@ local resp = require("heart.resp")
 local socket = require("heart.v1.socket")
 local task = require("heart.v1.task")
 
+local NAME = "heart-channels" -- in the server's list of clients
 local CONNECT = 5 -- seconds to connect and greet
 local ANSWER = 5 -- seconds until an answer counts as lost
 local SILENCE = 5 -- seconds without a word, until the server is asked for one
@@ -72,9 +73,9 @@ end
 ---@return string? err
 function Link:greet(sock)
   local target = self.target
-  local hello = { "HELLO", "3" }
+  local hello = { "HELLO", "3", "SETNAME", NAME }
   if target.password ~= "" or target.user ~= "" then
-    hello = { "HELLO", "3", "AUTH", target.user ~= "" and target.user or "default", target.password }
+    hello = { "HELLO", "3", "AUTH", target.user ~= "" and target.user or "default", target.password, "SETNAME", NAME }
   end
   local commands = { hello }
   if target.db ~= "0" then

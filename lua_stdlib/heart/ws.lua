@@ -13,6 +13,9 @@ local core = require("heart.core")
 ---@field ping fun(self: heart.ws, data?: string): true?, string?, integer?, string?
 ---@field close fun(self: heart.ws, code?: integer, reason?: string)
 ---@field is_open fun(self: heart.ws): boolean
+---Send what is published on a channel (heart.v1.channel), until the socket is closed or unsubscribes.
+---@field subscribe fun(self: heart.ws, name: string, options?: heart.channel.options): heart.channel.subscription
+---@field unsubscribe fun(self: heart.ws, name: string)
 
 ---@alias heart.ws.handler fun(ws: heart.ws, ctx: heart.ctx, protocol?: string)
 
@@ -43,7 +46,16 @@ local FUNCTIONS = { open = true, message = true, close = true, error = true }
 ---@type table<heart.ws, string>
 local protocols_of = setmetatable({}, { __mode = "k" })
 
-core.ws.methods.protocol = function(ws)
+-- heart.v1.channel puts its own methods in these places when it is loaded.
+local methods = core.ws.methods
+for _, name in ipairs({ "subscribe", "unsubscribe" }) do
+  methods[name] = methods[name] or function(...)
+    require("heart.v1.channel")
+    return methods[name](...)
+  end
+end
+
+methods.protocol = function(ws)
   return protocols_of[ws]
 end
 

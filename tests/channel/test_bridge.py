@@ -375,7 +375,7 @@ def test_connection_is_encrypted(serve, certificates):
 def test_application_that_uses_no_channel_starts_connected(serve, place):
     server = serve('require("heart.v1").get("/", function() return "x" end)', "--channels", place.url, workers=2)
     assert server.get("/").text == "x"
-    assert len([c for c in place.client().client_list() if c["psub"] == "1"]) == 1
+    assert len([c for c in place.client().client_list() if c["name"] == "heart-channels"]) == 1
 
 
 @pytest.mark.nightly

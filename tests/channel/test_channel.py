@@ -200,6 +200,31 @@ def test_streams_end_when_the_server_stops(server):
             assert one.until_close().endswith(b"0\r\n\r\n"), "in order"
 
 
+def test_slow_stream_is_ended_and_holds_up_nobody(server):
+    with server.connect(receive_buffer=4096) as slow, Socket(server, "/ws/big") as ws:
+        ws.message()
+        slow.request(target="/events/big")
+        slow.head()
+        for i in range(600):
+            server.post("/publish/big", b"%03d" % i + b"x" * 20000)
+            assert ws.message()[:3] == f"{i:03}"
+        seen = b"".join(slow.chunks())
+    got = [int(n) for n in re.findall(rb"data: (\d{3})x", seen)]
+    assert got == list(range(len(got))) and len(got) < 600, "what it got came in order, and then an end"
+
+
+def test_socket_subscribes_though_nothing_was_required(serve):
+    app = """
+    local app = require("heart.v1")
+    app.ws("/", { open = function(ws) ws:subscribe("room") ws:unsubscribe("other") end, message = function() end })
+    app.get("/publish", function() return tostring(require("heart.v1.channel").publish("room", "hello")) end)
+    """
+    server = serve(app, workers=2)
+    with Socket(server, "/") as ws:
+        wait_until(lambda: server.get("/publish").text == "true" and not ws.client.quiet(0.05), "it is subscribed")
+        assert ws.message() == "hello"
+
+
 def test_watcher_of_a_store_feeds_a_channel(server):
     with Socket(server, "/ws/users") as ws:
         ws.message()
