@@ -31,3 +31,6 @@ def fuzz_one(data):
         params, answer = chosen
         assert 9 <= params.server_bits <= 15
         assert ws.choose(answer, True)[1] == answer
+        assert ws.accepted(answer, False)
+    kept = ws.accepted(data, False)
+    assert kept is None or 8 <= min(kept.client_bits, kept.server_bits)

@@ -13,6 +13,15 @@ from websockets.sync.client import connect
 
 APP = """
 local app = require("heart.v1")
+local websocket = require("heart.v1.websocket")
+app.get("/ask", function(ctx)
+  local ws = assert(websocket.connect("ws://127.0.0.1:" .. ctx.query("port") .. "/echo"))
+  ws:send(("x"):rep(1048576))
+  local data = ws:receive(10)
+  ws:close(4000, "bye")
+  local _, why, code = ws:receive(10)
+  return #data .. " " .. why .. " " .. code
+end)
 app.ws("/echo", { deflate_min = 0 }, {
   message = function(ws, data, kind)
     if data == "leave" then return ws:close(3001, "as asked") end
@@ -57,6 +66,11 @@ def test_messages_of_any_size_come_back(front):
             for message in ("", "grüße", b"\x00\xff" * 300, "x" * (1 << 20), bytes(1 << 20)):
                 ws.send(message)
                 assert ws.recv(PATIENCE) == message
+
+
+def test_client_of_heart_gets_through(front, heart):
+    assert heart.get(f"/ask?port={front}").text == "1048576 closed 4000"
+    heart.wait_log(r"closed\s+4000\s+bye")
 
 
 def test_pings_are_answered(front):
