@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from static_native import Archived, join_path
 
 NAMES = sorted([b"a", b"a.b/c", b"main.lua", b"public/a b.txt", b"public/index.html", b"public/x/y", b"\xff"])
-ENTRIES = [SimpleNamespace(name=name, at=n, size=1, mtime=n) for n, name in enumerate(NAMES)]
+ENTRIES = [SimpleNamespace(name=name, at=n, size=1, mtime=n, digest=b"") for n, name in enumerate(NAMES)]
 FOLDERS = {b"", b"a.b", b"public", b"public/x"}
 ARCHIVE = Archived(SimpleNamespace(entries=ENTRIES, fd=-1))
 LONGEST = 4094
