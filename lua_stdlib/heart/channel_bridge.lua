@@ -81,7 +81,7 @@ local link ---@type heart.link of worker 0
 local spread ---@type fun(message: heart.channel.message) to all subscribers of this server
 local open = false -- this bridge hears
 local leaving = false
-local delayed = {} ---@type function[] what is to be sent once the old bridge has left
+local delayed = {} ---@type {action: string, value: any}[] what is to be done once the old bridge has left
 local own = {} ---@type table<string, heart.bridge.entry> by their sequence numbers
 local sequence = core.generation * 2 ^ 32 -- of the last message; ORIGIN and it are the message's name
 local heard = {} ---@type table<string, number> the last sequence number of an origin on a channel
@@ -193,7 +193,7 @@ local function take_member(member)
   end
 end
 
----Read the history of a channel. `done(members, cleared)` gets what is behind `after`; nil: it can not be read.
+---Read the history of a channel. `done(members)` gets what is behind `after`; nil: it can not be read.
 ---@param name string
 ---@param after integer
 ---@param done fun(members?: heart.bridge.member[])
@@ -470,15 +470,11 @@ function M.pass(message)
 end
 
 ---Publish a message on a channel with a history: it comes back with its number.
----@param message heart.channel.message
+---@param message heart.channel.message its data can be packed
 ---@param keep integer
 ---@return true? ok
 ---@return string? err
 function M.number(message, keep)
-  local packed, err = messages.pack(message.data)
-  if not packed then
-    return nil, err
-  end
   return ask_first("number", { channel = message.channel, data = message.data, keep = keep })
 end
 

@@ -7,18 +7,14 @@
  *     COUNT connections; with a PATH other than "-" each is made a WebSocket. "ready" on stdout when all stand. For each
  *     line of stdin it reads until BYTES bytes have come on average on each, and says "done". */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
+#include "listener.h"
 
 enum { EVENTS = 512, INPUT = 65536, FDS = 65536 };
 
@@ -31,19 +27,6 @@ static Worker *workers;
 static int nworkers;
 static char *message;
 static size_t bytes;
-
-static void die(const char *what) { perror(what); exit(1); }
-
-static int listener_open(struct sockaddr_in *address) {
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    socklen_t size = sizeof *address;
-    if (fd < 0) die("socket");
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);     /* inherited by what it accepts */
-    if (bind(fd, (struct sockaddr *)address, size) || listen(fd, 4096)) die("listen");
-    getsockname(fd, (struct sockaddr *)address, &size);
-    return fd;
-}
 
 static void watch(int epoll, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};

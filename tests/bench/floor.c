@@ -4,18 +4,14 @@
  * Usage: floor THREADS [close]       ("close": one request per connection)
  * It listens on a free port of 127.0.0.1, one SO_REUSEPORT listener per thread, and names it on stderr. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "listener.h"
 
 enum { FDS = 65536, EVENTS = 256, INPUT = 65536, COPIES = 256, ANSWER = 256, TAIL = 3 };
 
@@ -32,19 +28,6 @@ typedef struct {
 
 static Tail tails[FDS];
 static int close_after;
-
-static void die(const char *what) { perror(what); exit(1); }
-
-static int listener_open(struct sockaddr_in *address) {
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    socklen_t size = sizeof *address;
-    if (fd < 0) die("socket");
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);     /* inherited by what it accepts */
-    if (bind(fd, (struct sockaddr *)address, size) || listen(fd, 4096)) die("listen");
-    getsockname(fd, (struct sockaddr *)address, &size);
-    return fd;
-}
 
 static void answers_refresh(Worker *w) {
     char date[64];

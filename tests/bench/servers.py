@@ -17,9 +17,11 @@ HEART = shlex.split(os.environ.get("HEART_BIN", "")) or [ROOT / ".venv" / "bin" 
 
 
 def compile_c(source, target, *options):
-    """Compile `source` of this folder into OUT when it is newer than the result. Returns the path of the result."""
+    """Compile `source` of this folder into OUT when it, or a header, is newer than the result. Returns the result's
+    path."""
     source, target = HERE / source, OUT / target
-    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+    changed = max(path.stat().st_mtime for path in (source, *HERE.glob("*.h")))
+    if not target.exists() or target.stat().st_mtime < changed:
         OUT.mkdir(parents=True, exist_ok=True)
         subprocess.run([tool("gcc"), "-O2", "-Wall", "-Wextra", *options, "-o", target, source], check=True)
     return target

@@ -379,6 +379,18 @@ def test_application_that_uses_no_channel_starts_connected(serve, place):
 
 
 @pytest.mark.nightly
+def test_value_that_can_not_be_sent_is_refused(serve, place):
+    app = """
+    local app, channel = require("heart.v1"), require("heart.v1.channel")
+    channel.history("kept", 5)
+    app.get("/:name", function(ctx) return tostring(select(2, channel.publish(ctx.pathParam("name"), { print }))) end)
+    """
+    server = serve(app, "--channels", place.url)
+    assert "function" in server.get("/room").text
+    assert "function" in server.get("/kept").text
+
+
+@pytest.mark.nightly
 def test_check_needs_no_redis(tmp_path):
     (tmp_path / "main.lua").write_text(APP)
     result = heart("check", tmp_path / "main.lua", env={"HEART_CHANNELS": f"redis://127.0.0.1:{free_port()}"})

@@ -278,6 +278,12 @@ function M.publish(name, data)
   listen()
   local message = { channel = name, data = data }
   local length = history.lengths[name]
+  if bridge then
+    local packed, err = messages.pack(data)
+    if not packed then
+      return nil, err
+    end
+  end
   if length and bridge then
     return bridge.number(message, length)
   elseif length then
