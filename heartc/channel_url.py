@@ -1,6 +1,6 @@
 """Reads what --channels names: redis://host:port/db?prefix=shop:."""
 
-import secrets
+import os
 from urllib.parse import parse_qsl
 
 from .kv_redis_url import read_url
@@ -29,5 +29,5 @@ def read_channels(text):
         "password": password,
         "db": str(target.db),
         "prefix": prefix,
-        "origin": secrets.token_hex(8),
+        "origin": os.urandom(8).hex(),
     }
