@@ -236,7 +236,7 @@ cdef void ws_coro_ended(Worker *w, Ws *x, bint failed) noexcept nogil:
     elif x.conn != NULL and x.flags & WS_STRAIGHT:
         ws_close(w, x, WS_NORMAL, Span(b"", 0))
     if x.conn != NULL:
-        conn_resume(w, x.conn)
+        ws_resume(w, x)
     elif x.flags & WS_CLOSE_DUE:
         ws_tell_closed(w, x)
     else:
@@ -297,6 +297,7 @@ cdef void lua_ws_message(Worker *w, Conn *c, Ws *x, Span data, bint collected) n
         w.ws_given = data
         w.ws_kind = x.kind
         op_done(w, &x.reader.op)
+        w.ws_kind = 0
     else:
         if not collected:
             x.message.n = 0
@@ -538,7 +539,7 @@ cdef int l_ws_receive(lua_State *L) noexcept nogil:
         buf_free(&x.message)
         x.flags &= ~<uint32_t>WS_HELD
         if x.conn != NULL:
-            conn_resume(w, x.conn)
+            ws_resume(w, x)
         return 2
     if x.conn == NULL:
         return l_push_closed(L, x)

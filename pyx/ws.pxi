@@ -338,6 +338,14 @@ cdef void ws_wait_ping(Worker *w, Ws *x) noexcept nogil:
         timer_set(&w.wheel, &x.conn.timer, w.now + w.server.limits.ws_ping)
 
 
+cdef void ws_resume(Worker *w, Ws *x) noexcept nogil:
+    """Messages are taken again. The answer to a ping may have waited behind the one that was kept: it gets its time
+    anew."""
+    if unlikely(x.flags & WS_PINGED) and not x.flags & WS_CLOSE_SENT and not x.conn.flags & CONN_BLOCKED:
+        timer_set(&w.wheel, &x.conn.timer, w.now + w.server.limits.ws_timeout)
+    conn_resume(w, x.conn)
+
+
 cdef void ws_on_timer(Worker *w, Conn *c) noexcept nogil:
     cdef Ws *x = conn_ws(c)
     if x == NULL or x.flags & WS_CLOSE_SENT or (x.flags & WS_PINGED and ws_takes_input(c)):

@@ -74,8 +74,14 @@ def test_messages_come_back_from_websockets(lua, options):
         wait_until(lambda: server.closed == [(3001, "bye")], lambda: server.closed)
 
 
-@pytest.mark.parametrize("options", ["", "deflate_min = 0", 'deflate_min = 0, deflate = "context"'])
-@pytest.mark.parametrize("server", ["{}", '{"perMessageDeflate": {"threshold": 0, "clientMaxWindowBits": 10}}'])
+@pytest.mark.parametrize(
+    ("options", "server"),
+    [
+        ("", "{}"),
+        ('deflate_min = 0, deflate = "context"', '{"perMessageDeflate": true}'),
+        ("deflate_min = 0", '{"perMessageDeflate": {"threshold": 0, "clientMaxWindowBits": 10}}'),
+    ],
+)
 def test_messages_come_back_from_node(lua, options, server):
     with NodeWs(server) as peer:
         assert run(lua, peer.url, f"echo(ws, {SIZES}) return finish(ws)", options) == "closed 1000 "

@@ -246,12 +246,12 @@ def test_peer_that_answers_while_a_handler_works_is_not_given_up(serve):
     local app = require("heart.v1")
     app.ws("/", function(ws)
       ws:receive()
-      app.sleep(0.5)
+      app.sleep(0.8)
       ws:send("done, after " .. ws:receive())
       ws:receive()
     end)
     """
-    server = serve(app, "--ws-ping-interval", "0.1", "--ws-timeout", "0.1")
+    server = serve(app, "--ws-ping-interval", "0.2", "--ws-timeout", "0.2")
     with connect(server, "/", ping_interval=None) as ws:
         ws.send("work")
         ws.send("more")
