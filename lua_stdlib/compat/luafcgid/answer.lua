@@ -78,10 +78,34 @@ local function code_of(text)
   return code and code >= 200 and code <= 599 and code or nil
 end
 
+-- Patterns are slow for what every request does: names that were looked at are known, in lower case.
+local NAMES_MAX = 1000
+local known, nknown = {}, 0 ---@type table<string, string>, integer
+
+---@param name string
+---@return string? lower nil: it is no name of a header
+local function lower_name(name)
+  local lower = known[name]
+  if not lower and name ~= "" and not name:find("[:%s%z]") then
+    if nknown == NAMES_MAX then
+      known, nknown = {}, 0
+    end
+    lower = name:lower()
+    known[name], nknown = lower, nknown + 1
+  end
+  return lower
+end
+
+---@param value string
+---@return boolean
+local function one_line(value)
+  return not (value:find("\n", 1, true) or value:find("\r", 1, true) or value:find("\0", 1, true))
+end
+
 ---@param name string
 ---@param value string
 function Answer:add_line(name, value)
-  local lower = name:lower()
+  local lower = lower_name(name)
   if lower == "status" then
     self.status = value
   elseif lower == "content-type" then
@@ -104,7 +128,7 @@ function Answer:header(name, value)
     each_line(name, function(...)
       self:add_line(...)
     end)
-  elseif (name .. value):find("[\r\n%z]") or name:find("[:%s]") or name == "" then
+  elseif not lower_name(name) or not one_line(value) then
     error(("header: %q: a line end, a NUL or a colon has no place there"):format(name), 0)
   else
     self:add_line(name, value)

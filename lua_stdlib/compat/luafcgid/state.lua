@@ -7,6 +7,7 @@ local cookies = require("compat.luafcgid.cookies")
 local library = require("compat.luafcgid.library")
 local log = require("heart.v1.log")
 local names = require("compat.lua53.names")
+local new_table = require("table.new")
 local operators = require("compat.lua53.operators")
 local page = require("compat.luafcgid.page")
 local paths = require("compat.luafcgid.paths")
@@ -261,7 +262,8 @@ end
 ---The variables as luafcgid gives them to main.
 ---@param env table<string, string>
 local function with_version(env)
-  local own = { LUAFCGID_VERSION = 1 }
+  local own = new_table(0, 32) -- as core.fcgi.params makes it: growing step by step costs more than the copy
+  own.LUAFCGID_VERSION = 1
   for name, value in pairs(env) do
     own[name] = value
   end
