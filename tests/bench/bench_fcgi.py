@@ -1,4 +1,5 @@
-"""FastCGI behind nginx: what a hello costs the responder, beside php-cgi and beside HTTP. A section of run.py.
+"""FastCGI behind nginx: what a hello of a script and of an application costs the responder, beside php-cgi and beside
+HTTP. A section of run.py.
 
 Usage: python tests/bench/bench_fcgi.py [--rounds N] [--seconds S] [--check]
 nginx passes all requests on over connections that it keeps. CPU time of the server behind it is compared, without that
@@ -23,6 +24,7 @@ PHP, HTTP = 1.8, 1.3
 
 UPSTREAMS = """
     upstream heart_fcgi {{ server 127.0.0.1:{fcgi}; keepalive 32; }}
+    upstream heart_scripts {{ server 127.0.0.1:{scripts}; keepalive 32; }}
     upstream heart_http {{ server 127.0.0.1:{http}; keepalive 32; }}
     upstream php {{ server 127.0.0.1:{php}; keepalive 32; }}
 """
@@ -32,7 +34,7 @@ LOCATIONS = """
         fastcgi_param REQUEST_METHOD $request_method;
         fastcgi_param CONTENT_TYPE $content_type;
         fastcgi_param CONTENT_LENGTH $content_length;
-        fastcgi_param SCRIPT_FILENAME {page};
+        fastcgi_param SCRIPT_FILENAME $page;
         fastcgi_param SCRIPT_NAME $fastcgi_script_name;
         fastcgi_param REQUEST_URI /hello;
         fastcgi_param DOCUMENT_URI $document_uri;
@@ -47,8 +49,13 @@ LOCATIONS = """
         fastcgi_param SERVER_PORT $server_port;
         fastcgi_param SERVER_NAME $server_name;
         fastcgi_param REDIRECT_STATUS 200;
+        set $page {script};
         location /fcgi {{ fastcgi_pass heart_fcgi; }}
-        location /php {{ fastcgi_pass php; }}
+        location /script {{ fastcgi_pass heart_scripts; }}
+        location /php {{
+            set $page {page};
+            fastcgi_pass php;
+        }}
         location /http {{
             proxy_pass http://heart_http/hello;
             proxy_http_version 1.1;
@@ -58,13 +65,30 @@ LOCATIONS = """
             proxy_set_header X-Forwarded-Proto $scheme;
         }}
 """
-TITLES = {"/fcgi": "Heart, FastCGI", "/http": "Heart, HTTP", "/php": "php-cgi, empty page"}
+TITLES = {
+    "/script": "Heart, a script over FastCGI",
+    "/fcgi": "Heart, an application over FastCGI",
+    "/http": "Heart, an application over HTTP",
+    "/php": "php-cgi, empty page",
+}
+SCRIPT = """
+function main(env, con)
+  con:header("Content-Type", "application/json")
+  con:puts('{"hello":"world"}')
+end
+"""
 
 
 def heart_start(port):
     """Heart with the application of the other cases, for HTTP and on `port` for FastCGI."""
     argv = [*servers.HEART, "serve", servers.HERE / "app.lua", "--workers", 1, "--no-access-log"]
     return Server("heart-fcgi", [*argv, "--listen", "127.0.0.1:0", "--listen", f"fcgi:127.0.0.1:{port}"])
+
+
+def scripts_start(folder, port):
+    """Heart with the scripts of a folder."""
+    argv = [*servers.HEART, "fcgi", folder, "--workers", 1, "--no-access-log", "--listen", f"127.0.0.1:{port}"]
+    return Server("heart-scripts", argv, port=port)
 
 
 def php_start(port):
@@ -74,16 +98,23 @@ def php_start(port):
 
 def measure(rounds, seconds):
     """Lists of (CPU, rate), one for each round, by path."""
-    page = OUT / "empty.php"
-    OUT.mkdir(parents=True, exist_ok=True)
+    page, script = OUT / "empty.php", OUT / "scripts/hello.lua"
+    script.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("")
-    ports = {"fcgi": nginx.port_choose(), "php": nginx.port_choose()}
+    script.write_text(SCRIPT)
+    ports = {name: nginx.port_choose() for name in ("fcgi", "scripts", "php")}
     found = {path: [] for path in TITLES}
     with ExitStack() as stack:
         heart = stack.enter_context(heart_start(ports["fcgi"]))
-        behind = {"/fcgi": heart, "/http": heart, "/php": stack.enter_context(php_start(ports["php"]))}
+        behind = {
+            "/script": stack.enter_context(scripts_start(script.parent, ports["scripts"])),
+            "/fcgi": heart,
+            "/http": heart,
+            "/php": stack.enter_context(php_start(ports["php"])),
+        }
         upstreams = UPSTREAMS.format(http=heart.port, **ports)
-        front = stack.enter_context(nginx.start(1, locations=LOCATIONS.format(page=page), upstreams=upstreams))
+        locations = LOCATIONS.format(page=page, script=script)
+        front = stack.enter_context(nginx.start(1, locations=locations, upstreams=upstreams))
         for path, server in behind.items():
             if path != "/php":
                 (answer,) = load.ask(front, path)
@@ -108,8 +139,9 @@ def section(rounds, seconds):
         return statistics.median(a[0] / b[0] for a, b in zip(found[one], found[other], strict=True))
 
     bounds = [
-        report.Bound("hello over FastCGI: CPU / php-cgi's empty page", ratio("/fcgi", "/php"), 1 / PHP),
-        report.Bound("hello over FastCGI: CPU / proxied HTTP", ratio("/fcgi", "/http"), HTTP),
+        report.Bound("a script over FastCGI: CPU / php-cgi's empty page", ratio("/script", "/php"), 1 / PHP),
+        report.Bound("a script over FastCGI: CPU / proxied HTTP", ratio("/script", "/http"), HTTP),
+        report.Bound("an application over FastCGI: CPU / proxied HTTP", ratio("/fcgi", "/http"), HTTP),
     ]
     head = f"Behind nginx, {CONNECTIONS} connections; Heart: 1 worker", "CPU us/request", "requests/s"
     return report.table(head, rows), bounds
