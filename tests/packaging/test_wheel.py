@@ -75,7 +75,7 @@ def test_installed_wheel_runs_from_its_own_files(installed):
 
 @pytest.mark.timeout(400)
 def test_core_tests_pass_with_the_installed_wheel(installed):
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *CORE_SET]
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", *CORE_SET]
     result = subprocess.run(
         words, cwd=ROOT, env=os.environ | {"HEART_BIN": str(installed)}, capture_output=True, text=True, timeout=380
     )
