@@ -364,7 +364,7 @@ cdef int conn_write_direct(Worker *w, Conn *c, const char *p, size_t n) noexcept
 
 
 cdef inline void conn_touch(Worker *w, Conn *c) noexcept nogil:
-    """Look at this connection at the end of the turn."""
+    """Look at this connection, which is not closed, at the end of the turn."""
     if not c.flags & CONN_DIRTY:
         c.flags |= CONN_DIRTY
         c.next = w.dirty

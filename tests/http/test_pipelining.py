@@ -14,6 +14,14 @@ app.get("/sleep/:ms", function(ctx)
   app.sleep(tonumber(ctx.pathParam("ms")) / 1000)
   return "slept " .. ctx.pathParam("ms")
 end)
+app.get("/broken", function(ctx)
+  local start = os.clock()
+  repeat until os.clock() - start > 0.002 -- as long as a turn may take, and longer
+  ctx.stream(function(write)
+    write("part")
+    error("the rest will not come")
+  end)
+end)
 app.get("/big/:n", function(ctx) return ctx.pathParam("n") .. string.rep("x", 100000) end)
 """
 
@@ -137,3 +145,15 @@ def test_pipeline_behind_a_suspended_request_is_bounded(server):
             while sent < 64 << 20:
                 sent += client.sock.send(get("/n/1") * 100)
         assert server.rss() - before < 8 << 20
+
+
+def test_reset_in_the_middle_of_a_long_turn_harms_no_other_connection(server):
+    """The fourth request of a read: after so many of them a turn that has lasted long is interrupted."""
+    for _ in range(3):
+        with server.connect() as client:
+            client.send(b"".join(get(f"/n/{i}") for i in range(3)) + get("/broken") + get("/n/4"))
+            with pytest.raises((ConnectionResetError, AssertionError)):
+                for _ in range(5):
+                    client.response()
+        with server.connect() as client:
+            assert client.fetch(target="/n/7").text == "7"
