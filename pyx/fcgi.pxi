@@ -149,7 +149,7 @@ cdef void fcgi_on_data(Worker *w, Conn *c, char *p, size_t n) noexcept nogil:
         if taken <= 0:
             break
         used += taken
-        if unlikely(c.served - served >= TURN_LOOK) and used < n and not c.flags & CONN_DEAD:
+        if unlikely(c.served - served >= TURN_LOOK) and used < n:
             if turn_spent(w, TURN_CONNS):
                 conn_kick(w, c)
                 break

@@ -44,8 +44,7 @@ cdef void http1_on_data(Worker *w, Conn *c, char *p, size_t n) noexcept nogil:
         if taken <= 0:
             break
         used += taken
-        if unlikely(c.served % TURN_LOOK == 0) and used < n and c.req == NULL and not c.flags & CONN_DEAD and \
-                turn_spent(w, TURN_CONNS):
+        if unlikely(c.served % TURN_LOOK == 0) and used < n and c.req == NULL and turn_spent(w, TURN_CONNS):
             conn_kick(w, c)
             break
     if c.flags & CONN_DEAD:

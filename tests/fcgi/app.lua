@@ -89,6 +89,16 @@ app.get("/stream", function(ctx)
   end)
 end)
 
+app.get("/late", function(ctx)
+  local start = os.clock()
+  repeat
+  until os.clock() - start > 0.002 -- as long as a turn may take, and longer
+  ctx.stream(function(write)
+    write("part")
+    error("the rest will not come")
+  end)
+end)
+
 app.get("/fail", function()
   error("a bug")
 end)

@@ -98,6 +98,16 @@ def test_stream_that_fails_ends_the_connection(client):
         client.answer()
 
 
+def test_stream_that_fails_late_in_a_long_turn_harms_no_other_connection(shared):
+    """The fourth request of a read: after so many of them a turn that has lasted long is interrupted."""
+    with Client(shared.address()) as client:
+        client.send(b"".join(request(i, target="/late" if i == 4 else "/") for i in range(1, 6)))
+        with pytest.raises((AssertionError, ConnectionResetError)):
+            client.answer(4)
+    with Client(shared.address()) as client:
+        assert client.fetch().text == "hello"
+
+
 def test_text_for_the_error_log_is_a_stream_of_its_own(client):
     answer = client.fetch(target="/error")
     assert (answer.errors, answer.text) == (b"for the log", "true GET")
