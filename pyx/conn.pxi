@@ -364,7 +364,7 @@ cdef int conn_write_direct(Worker *w, Conn *c, const char *p, size_t n) noexcept
 
 
 cdef inline void conn_touch(Worker *w, Conn *c) noexcept nogil:
-    """Look at this connection at the end of the turn. One that was closed meanwhile is in Worker.dead by the same link."""
+    """Look at this connection at the end of the turn. One that was closed is in Worker.dead, through the same link."""
     if not c.flags & (CONN_DIRTY | CONN_DEAD):
         c.flags |= CONN_DIRTY
         c.next = w.dirty
