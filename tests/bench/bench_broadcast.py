@@ -5,10 +5,8 @@ CPU time per broadcast is what is compared, all of it: the request that publishe
 servers send frames of the same size to as many sockets of the same client on two threads, and take turns.
 """
 
-import argparse
 import http.client
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ import load
 import report
 import servers
 from process import BenchError, Server
+from section import arguments, main, medians, ratio
 
 APP = servers.HERE / "broadcast.lua"
 SUBSCRIBERS, WORKERS = 5000, 2
@@ -136,12 +135,15 @@ def section(rounds=ROUNDS):
     found, each = measure(rounds)
     rows = []
     for name, known in found.items():
-        cpu, ms = (statistics.median(values) for values in zip(*known, strict=True))
+        cpu, ms = medians(known)
         title = "Heart, channel.publish" if name == "heart" else "C loop of sends"
         rows.append((title, f"{cpu:,.0f}", f"{cpu / SUBSCRIBERS:.2f}", f"{ms:.1f}"))
-    ratio = statistics.median(one[0] / other[0] for one, other in zip(found["heart"], found["floor"], strict=True))
     bounds = [
-        report.Bound(f"one message to {SUBSCRIBERS:,} WebSockets: CPU / C loop of the same sends", ratio, FLOOR),
+        report.Bound(
+            f"one message to {SUBSCRIBERS:,} WebSockets: CPU / C loop of the same sends",
+            ratio(found, "heart", "floor"),
+            FLOOR,
+        ),
         report.Bound("a subscribed WebSocket adds", each, MEMORY, "bytes"),
     ]
     head = (
@@ -153,20 +155,5 @@ def section(rounds=ROUNDS):
     return report.table(head, rows), bounds
 
 
-def main(argv):
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is missed")
-    options = parser.parse_args(argv)
-    try:
-        lines, kept = section(options.rounds)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    print(*lines, "", *report.promises(kept), sep="\n")
-    return int(options.check and not all(bound.kept for bound in kept))
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(section, arguments(__doc__, rounds=ROUNDS)))

@@ -3,10 +3,9 @@ SQLite beside it. A section of run.py.
 
 Usage: python tests/bench/bench_disk.py [--rounds N] [--seconds S] [--check]
 Needs wrk and strace. The database lies in build/bench: on a disk, not in memory. Rounds of the plain route and of
-durable writes take turns; --check exits with 1 when a promise is missed.
+durable writes take turns.
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -20,7 +19,8 @@ import urllib.request
 import load
 import servers
 from process import MIB, OUT, STOP_SECONDS, BenchError, Server, tool
-from report import Bound, promises
+from report import Bound
+from section import arguments, main
 
 HERE = servers.HERE
 CONNECTIONS = 256
@@ -88,7 +88,7 @@ def sqlite_rate(folder):
     return rate
 
 
-def section(rounds, seconds):
+def section(rounds=ROUNDS, seconds=SECONDS):
     """Measure. Returns what to say, and the Bounds."""
     folder = OUT / "disk"
     shutil.rmtree(folder, ignore_errors=True)
@@ -126,21 +126,5 @@ def section(rounds, seconds):
     ]
 
 
-def main(argv):
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=int, default=SECONDS)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args(argv)
-    try:
-        lines, bounds = section(options.rounds, options.seconds)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    print(*lines, "", *promises(bounds), sep="\n")
-    return int(options.check and not all(bound.kept for bound in bounds))
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(section, arguments(__doc__, rounds=ROUNDS, seconds=SECONDS)))

@@ -6,8 +6,6 @@ nginx passes all requests on over connections that it keeps. CPU time of the ser
 of nginx; the servers take turns in short rounds. php-cgi answers with an empty page, from its opcode cache.
 """
 
-import argparse
-import statistics
 import sys
 from contextlib import ExitStack
 
@@ -17,6 +15,7 @@ import report
 import servers
 from bench_upstream import drive
 from process import OUT, BenchError, Server, tool
+from section import arguments, main, ratio, rows
 
 CONNECTIONS = 8  # a process of php-cgi serves one at a time
 ROUNDS, SECONDS = 7, 2
@@ -127,41 +126,17 @@ def measure(rounds, seconds):
     return found
 
 
-def section(rounds, seconds):
+def section(rounds=ROUNDS, seconds=SECONDS):
     """Measure. Returns the lines of the table, and the Bounds."""
     found = measure(rounds, seconds)
-    rows = []
-    for path, known in found.items():
-        cpu, rate = (statistics.median(values) for values in zip(*known, strict=True))
-        rows.append((TITLES[path], f"{cpu:.2f}", f"{rate:,.0f}"))
-
-    def ratio(one, other):
-        return statistics.median(a[0] / b[0] for a, b in zip(found[one], found[other], strict=True))
-
     bounds = [
-        report.Bound("a script over FastCGI: CPU / php-cgi's empty page", ratio("/script", "/php"), 1 / PHP),
-        report.Bound("a script over FastCGI: CPU / proxied HTTP", ratio("/script", "/http"), HTTP),
-        report.Bound("an application over FastCGI: CPU / proxied HTTP", ratio("/fcgi", "/http"), HTTP),
+        report.Bound("a script over FastCGI: CPU / php-cgi's empty page", ratio(found, "/script", "/php"), 1 / PHP),
+        report.Bound("a script over FastCGI: CPU / proxied HTTP", ratio(found, "/script", "/http"), HTTP),
+        report.Bound("an application over FastCGI: CPU / proxied HTTP", ratio(found, "/fcgi", "/http"), HTTP),
     ]
     head = f"Behind nginx, {CONNECTIONS} connections; Heart: 1 worker", "CPU us/request", "requests/s"
-    return report.table(head, rows), bounds
-
-
-def main(argv):
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=int, default=SECONDS)
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is missed")
-    options = parser.parse_args(argv)
-    try:
-        lines, kept = section(options.rounds, options.seconds)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    print(*lines, "", *report.promises(kept), sep="\n")
-    return int(options.check and not all(bound.kept for bound in kept))
+    return report.table(head, rows(found, TITLES)), bounds
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(section, arguments(__doc__, rounds=ROUNDS, seconds=SECONDS)))

@@ -6,7 +6,6 @@ turns in short rounds, and ratios are taken between neighbours. Needs wrk; redis
 comparison.
 """
 
-import argparse
 import re
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ import load
 import report
 import servers
 from process import BenchError, Server, tool
+from section import arguments, main
 
 APP = servers.HERE / "kv.lua"
 CONNECTIONS = 64
@@ -119,7 +119,7 @@ def bounds(found):
     ]
 
 
-def section(rounds, seconds):
+def section(rounds=ROUNDS, seconds=SECONDS):
     """Measure. Returns the lines of the table, and the Bounds."""
     found = measure(rounds, seconds)
     names = {"1": "Heart, 1 worker", "2": "Heart, 2 workers", "redis": "Redis (redis-benchmark)"}
@@ -127,26 +127,9 @@ def section(rounds, seconds):
     for (what, path), known in found.items():
         cpu, rate = known.median()
         rows.append((names[what], path, f"{cpu:.2f}", f"{rate:,.0f}"))
-    return report.table(("Memory store, 64 connections", "request", "CPU us/request", "requests/s"), rows), bounds(
-        found
-    )
-
-
-def main(argv):
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=int, default=SECONDS)
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is missed")
-    options = parser.parse_args(argv)
-    try:
-        lines, kept = section(options.rounds, options.seconds)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    print(*lines, "", *report.promises(kept), sep="\n")
-    return int(options.check and not all(bound.kept for bound in kept))
+    head = "Memory store, 64 connections", "request", "CPU us/request", "requests/s"
+    return report.table(head, rows), bounds(found)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(section, arguments(__doc__, rounds=ROUNDS, seconds=SECONDS)))

@@ -3,13 +3,13 @@
 Usage: python tests/bench/bench_tasks.py [--check]
 """
 
-import argparse
 import asyncio
 import sys
 
 import report
 import servers
 from process import MIB, Server
+from section import arguments, main
 
 APP = servers.HERE / "tasks.lua"
 SLEEPERS = 10_000
@@ -69,14 +69,5 @@ def section():
     return report.table(("Tasks", "one worker"), rows), bounds
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is missed")
-    check = parser.parse_args().check
-    table, bounds = section()
-    print(*table, sep="\n")
-    return int(check and not all(bound.kept for bound in bounds))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(section, arguments(__doc__)))

@@ -6,8 +6,6 @@ asks with a few lines on its own sockets, which do what an HTTP client must do a
 a checkout if there is one.
 """
 
-import argparse
-import statistics
 import sys
 import time
 from contextlib import ExitStack
@@ -17,11 +15,18 @@ import nginx
 import report
 import servers
 from process import BenchError, Server
+from section import arguments, main, ratio, rows
 
 APP = servers.HERE / "upstream.lua"
 CONNECTIONS = 64
 ROUNDS, SECONDS = 7, 2
 HELLO, NGINX, RESTY = 2.6, 0.7, 0.7
+TITLES = {
+    ("heart", "/hello"): "Heart, answers itself",
+    ("heart", "/upstream"): "Heart, heart.v1.http",
+    ("nginx", "/upstream"): "nginx + Lua, its sockets",
+    ("nginx", "/resty"): "nginx + Lua, lua-resty-http",
+}
 
 LOCATIONS = """
         location /upstream {{
@@ -97,24 +102,9 @@ def measure(rounds, seconds, resty=None):
     return found
 
 
-def ratio(found, one, other):
-    """Median over neighbouring rounds of the CPU time of `one` as a multiple of that of `other`."""
-    return statistics.median(a[0] / b[0] for a, b in zip(found[one], found[other], strict=True))
-
-
-def section(rounds, seconds, resty=None):
+def section(rounds=ROUNDS, seconds=SECONDS, resty_http=None):
     """Measure. Returns the lines of the table, and the Bounds."""
-    found = measure(rounds, seconds, resty)
-    titles = {
-        ("heart", "/hello"): "Heart, answers itself",
-        ("heart", "/upstream"): "Heart, heart.v1.http",
-        ("nginx", "/upstream"): "nginx + Lua, its sockets",
-        ("nginx", "/resty"): "nginx + Lua, lua-resty-http",
-    }
-    rows = []
-    for key, known in found.items():
-        cpu, rate = (statistics.median(values) for values in zip(*known, strict=True))
-        rows.append((titles[key], f"{cpu:.2f}", f"{rate:,.0f}"))
+    found = measure(rounds, seconds, resty_http)
     heart = ("heart", "/upstream")
     bounds = [
         report.Bound("one upstream call: CPU / that of hello", ratio(found, heart, ("heart", "/hello")), HELLO),
@@ -122,30 +112,15 @@ def section(rounds, seconds, resty=None):
             "one upstream call: CPU / nginx + Lua sockets", ratio(found, heart, ("nginx", "/upstream")), NGINX
         ),
     ]
-    if resty:
+    if resty_http:
         bounds.append(
             report.Bound("one upstream call: CPU / lua-resty-http", ratio(found, heart, ("nginx", "/resty")), RESTY)
         )
     head = "One upstream call, 1 worker, 64 connections", "CPU us/request", "requests/s"
-    return report.table(head, rows), bounds
-
-
-def main(argv):
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=int, default=SECONDS)
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is missed")
-    parser.add_argument("--resty-http", metavar="FOLDER", help="a checkout of lua-resty-http to compare with")
-    options = parser.parse_args(argv)
-    try:
-        lines, kept = section(options.rounds, options.seconds, options.resty_http)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    print(*lines, "", *report.promises(kept), sep="\n")
-    return int(options.check and not all(bound.kept for bound in kept))
+    return report.table(head, rows(found, TITLES)), bounds
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = arguments(__doc__, rounds=ROUNDS, seconds=SECONDS)
+    parser.add_argument("--resty-http", metavar="FOLDER", help="a checkout of lua-resty-http to compare with")
+    sys.exit(main(section, parser))

@@ -5,10 +5,8 @@ The load is ws_load.c: connections that send a short text when the one before ha
 process per message is what is compared; the servers take turns in short rounds.
 """
 
-import argparse
 import importlib.metadata
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ import memory
 import report
 import servers
 from process import MIB, BenchError, Server, tool
+from section import arguments, main, ratio, rows
 
 sys.path.append(str(servers.HERE.parent))
 
@@ -98,11 +97,6 @@ def measure(rounds, seconds):
     return found
 
 
-def ratio(found, one, other):
-    """Median over neighbouring rounds of the CPU time of `one` as a multiple of that of `other`."""
-    return statistics.median(a[0] / b[0] for a, b in zip(found[one], found[other], strict=True))
-
-
 def crowd_open(server, path, count):
     """Open WebSockets that say nothing. Returns the sockets."""
     count = min(count, load.descriptors_raise() - load.SPARE_DESCRIPTORS)
@@ -130,13 +124,9 @@ def weigh(path):
         return (held - before) / MIB, len(crowd)
 
 
-def section(rounds, seconds):
+def section(rounds=ROUNDS, seconds=SECONDS):
     """Measure. Returns the lines of the table, and the Bounds."""
     found = measure(rounds, seconds)
-    rows = []
-    for key, known in found.items():
-        cpu, rate = (statistics.median(values) for values in zip(*known, strict=True))
-        rows.append((TITLES[key], f"{cpu:.2f}", f"{rate:,.0f}"))
     called = ("heart", "/called")
     bounds = [
         report.Bound("WebSocket echo: CPU / node's ws", ratio(found, called, ("node", "/")), 1 / NODE),
@@ -146,24 +136,8 @@ def section(rounds, seconds):
         added, count = weigh(path)
         bounds.append(report.Bound(f"{count:,} idle WebSockets, {path[1:]}: RSS added", added, limit, "MiB"))
     head = f"WebSocket echo, 1 worker, {CONNECTIONS} connections, {SIZE} bytes", "CPU us/message", "messages/s"
-    return report.table(head, rows), bounds
-
-
-def main(argv):
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=int, default=SECONDS)
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is missed")
-    options = parser.parse_args(argv)
-    try:
-        lines, kept = section(options.rounds, options.seconds)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    print(*lines, "", *report.promises(kept), sep="\n")
-    return int(options.check and not all(bound.kept for bound in kept))
+    return report.table(head, rows(found, TITLES)), bounds
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(section, arguments(__doc__, rounds=ROUNDS, seconds=SECONDS)))

@@ -24,8 +24,10 @@ import instructions
 import memory
 import report
 import servers
-from process import MIB, BenchError, machine_times
+from process import MIB, machine_times
+from section import status
 
+SECTIONS = bench_kv, bench_disk, bench_upstream, bench_fcgi, bench_tasks, bench_ws, bench_broadcast
 ROUNDS, SECONDS = 7, 2
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1
 IDLE_MIB, CROWD_MIB, KEPT_MIB = 20, 3, 1
@@ -115,50 +117,6 @@ def binary_bounds():
     return [report.Bound(*promise) for promise in binary.promises(figures)], compared
 
 
-def stores_bounds():
-    """Measure the stores. Returns their Bounds and what to say about them."""
-    table, of_memory = bench_kv.section(bench_kv.ROUNDS, bench_kv.SECONDS)
-    say(table)
-    text, of_disk = bench_disk.section(bench_disk.ROUNDS, bench_disk.SECONDS)
-    say(text)
-    return of_memory + of_disk, [*table, "", *text]
-
-
-def upstream_bounds():
-    """Measure calls to another server. Returns their Bounds and the table."""
-    table, bounds = bench_upstream.section(bench_upstream.ROUNDS, bench_upstream.SECONDS)
-    say(table)
-    return bounds, table
-
-
-def broadcast_bounds():
-    """Measure a message to thousands of WebSockets. Returns the Bounds and the table."""
-    table, bounds = bench_broadcast.section()
-    say(table)
-    return bounds, table
-
-
-def fcgi_bounds():
-    """Measure FastCGI behind nginx. Returns the Bounds and the table."""
-    table, bounds = bench_fcgi.section(bench_fcgi.ROUNDS, bench_fcgi.SECONDS)
-    say(table)
-    return bounds, table
-
-
-def tasks_bounds():
-    """Measure tasks and sleeping requests. Returns their Bounds and the table."""
-    table, bounds = bench_tasks.section()
-    say(table)
-    return bounds, table
-
-
-def ws_bounds():
-    """Measure WebSockets. Returns their Bounds and the table."""
-    table, bounds = bench_ws.section(bench_ws.ROUNDS, bench_ws.SECONDS)
-    say(table)
-    return bounds, table
-
-
 def bench(options):
     """Measure, print, write. Returns the Bounds."""
     say([report.machine()])
@@ -180,14 +138,12 @@ def bench(options):
     if "heart" in options.servers and not options.case:
         bounds += memory_bounds()
         kept, compared = binary_bounds()
-        of_stores, text = stores_bounds()
-        of_upstream, calls = upstream_bounds()
-        of_fcgi, fcgi = fcgi_bounds()
-        of_tasks, tasks = tasks_bounds()
-        of_ws, sockets = ws_bounds()
-        of_broadcast, broadcast = broadcast_bounds()
-        bounds += kept + of_stores + of_upstream + of_fcgi + of_tasks + of_ws + of_broadcast
-        compared += ["", *text, "", *calls, "", *fcgi, "", *tasks, "", *sockets, "", *broadcast]
+        bounds += kept
+        for module in SECTIONS:
+            lines, kept = module.section()
+            say(lines)
+            bounds += kept
+            compared += ["", *lines]
     if bounds:
         say(report.promises(bounds))
     if options.write:
@@ -198,12 +154,7 @@ def bench(options):
 def main(argv):
     """Returns the exit status."""
     options = options_read(argv)
-    try:
-        bounds = bench(options)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    return int(options.check and not all(bound.kept for bound in bounds))
+    return status(options, lambda: bench(options))
 
 
 if __name__ == "__main__":
