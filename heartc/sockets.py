@@ -11,7 +11,7 @@ import os
 import socket
 import stat
 
-from .errors import ConfigError, HeartError
+from .errors import ConfigError, HeartError, nearest
 
 DEFAULT_HOST = "0.0.0.0"
 DEFAULT_PORT = 3333
@@ -19,6 +19,7 @@ SHARED = 1  # ListenerFlag of the engine
 UNIX = 2
 FCGI = 8
 FCGI_PREFIX = "fcgi:"
+IPV6_LETTERS = frozenset("0123456789abcdefABCDEF:.")
 FIRST_INHERITED = 3  # sd_listen_fds(3)
 
 
@@ -67,8 +68,10 @@ def read_address(text):
     host, _, port = where.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    elif ":" in host and "/" not in host:
-        raise ConfigError(f"--listen: {text!r}: an IPv6 address needs brackets: [{host}]:{port}")
+    elif ":" in host:
+        if set(host.partition("%")[0]) <= IPV6_LETTERS:
+            raise ConfigError(f"--listen: {text!r}: an IPv6 address needs brackets: [{host}]:{port}")
+        port = ""  # what is before the colon is neither an address nor a prefix
     if "/" in host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ConfigError(f"--listen: {text!r}: expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH{meant(where, fcgi)}")
     return Address(text, host or DEFAULT_HOST, int(port), fcgi=fcgi)
@@ -77,6 +80,10 @@ def read_address(text):
 def meant(where, fcgi):
     """The end of a message about an address: what it probably was to be."""
     scheme = FCGI_PREFIX if fcgi else ""
+    word, _, rest = where.partition(":")
+    prefix = rest and nearest(word, ("unix",) if fcgi else ("fcgi", "unix"))
+    if prefix:
+        return f"; did you mean {scheme}{prefix}:{rest}?"
     if "//" in where:
         return f"; did you mean {scheme}{where.partition('//')[2].rstrip('/')}?"
     if "/" in where:

@@ -112,6 +112,9 @@ def test_folder_that_may_not_be_read_is_told(tmp_path):
         ("http://a:80/", "expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH; did you mean a:80?"),
         ("70000", "expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH"),
         ("::1:80", "an IPv6 address needs brackets: [::1]:80"),
+        ("fgci:a:80", "expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH; did you mean fcgi:a:80?"),
+        ("unx:/x", "expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH; did you mean unix:/x?"),
+        ("x:y:80", "expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH"),
         ("unix:", "expected unix:PATH"),
     ],
 )
