@@ -12,9 +12,9 @@ local KEEP_ALIVE = 15 -- seconds without output, after which a comment is sent: 
 ---@class heart.sse
 ---@field last_id? string the id of the last event that the client has seen (Last-Event-ID)
 ---@field private ctx heart.ctx
----@field private write fun(part: string): true?, string?
----@field private busy boolean something is being written
----@field private closed boolean
+---@field package write fun(part: string): true?, string?
+---@field private turn heart.mutex of those who write
+---@field package closed boolean
 ---@field private ending? boolean the server stops
 ---@field private spoken boolean something was written since the last look
 ---@field private queue? heart.queue messages of a channel
@@ -58,20 +58,22 @@ local function field(name, value)
   return name .. ": " .. value .. "\n"
 end
 
+---@param events heart.sse
+---@param text string
+local function write(events, text)
+  if events.closed then
+    return nil, "closed"
+  end
+  local ok, err = events.write(text)
+  events.closed = not ok
+  return ok, err
+end
+
 ---@param text string
 ---@return true? ok, string? err
 function Events:output(text)
-  while self.busy do -- by the task below
-    task.sleep(0.01)
-  end
-  if self.closed then
-    return nil, "closed"
-  end
-  self.busy, self.spoken = true, true
-  local ok, err = self.write(text)
-  self.busy = false
-  self.closed = not ok
-  return ok, err
+  self.spoken = true
+  return self.turn:with(write, self, text)
 end
 
 ---Send an event. A table is sent as JSON. Waits while the client has not taken what was sent before.
@@ -152,7 +154,7 @@ end
 local function keep_alive(events)
   while not events.closed do
     task.sleep(KEEP_ALIVE)
-    if not events.spoken and not events.busy then
+    if not events.spoken then
       events:comment()
     end
     events.spoken = false
@@ -167,9 +169,9 @@ return function(ctx)
       argument.wrong(1, "function", fn)
     end
     ctx.set("Content-Type", "text/event-stream").set("Cache-Control", "no-cache").set("X-Accel-Buffering", "no")
-    ctx.stream(function(write)
-      local events = setmetatable({ ctx = ctx, last_id = ctx.header("last-event-id"), write = write }, Events)
-      events.closed = false
+    ctx.stream(function(send)
+      local events = setmetatable({ ctx = ctx, last_id = ctx.header("last-event-id"), write = send }, Events)
+      events.closed, events.turn = false, task.mutex()
       streams[events] = true
       guard()
       events:comment() -- the head leaves at once

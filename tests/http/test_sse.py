@@ -6,6 +6,7 @@ import pytest
 
 APP = """
 local app = require("heart.v1")
+local task = require("heart.v1.task")
 app.get("/events", function(ctx)
   return ctx.sse(function(events)
     events:send("plain")
@@ -33,6 +34,14 @@ app.get("/endless", function(ctx)
       app.sleep(0.005)
     end
     print("left", n, events:send("x"), events:is_open())
+  end)
+end)
+app.get("/given-up", function(ctx)
+  return ctx.sse(function(events)
+    local _, err = task.timeout(0.2, function() while events:send(("x"):rep(100000)) do end end)
+    print("given up", err)
+    events:send("the last one")
+    print("sent")
   end)
 end)
 """
@@ -73,3 +82,12 @@ def test_client_that_leaves_ends_the_events(server):
         assert next(client.chunks())
         client.reset()
     server.wait_log(r"left\s+\d+\s+nil\s+false")
+
+
+def test_send_that_was_given_up_holds_up_no_other(server):
+    with server.connect() as client:
+        client.request(target="/given-up")
+        client.head()
+        server.wait_log("given up\\s+timeout")
+        assert b"the last one" in b"".join(client.chunks())
+    server.wait_log("sent")
