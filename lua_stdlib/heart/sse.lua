@@ -135,12 +135,17 @@ function Events:subscribe(name, options)
   local channel = require("heart.v1.channel")
   local wanted = { after = options.after or self.last_id, as = options.as }
   local subscription = channel.follow(name, wanted, receive, give)
-  for message in queue:each() do
-    if not give(message) then
-      break
+  local ok, err = pcall(function()
+    for message in queue:each() do
+      if not give(message) then
+        break
+      end
     end
-  end
+  end)
   subscription:stop()
+  if not ok then
+    error(err, 0)
+  end
 end
 
 ---Whether there is somebody to send to: the client has not left, and the server does not stop.

@@ -59,6 +59,20 @@ app.get("/ticks", function(ctx)
     while events:is_open() do events:send("tick") app.sleep(0.05) end
   end)
 end)
+app.ws("/again", {
+  open = function(ws)
+    local earlier = ws:subscribe("room")
+    earlier:stop()
+    ws:subscribe("room")
+    earlier:stop()
+    ws:send("subscribed again")
+  end,
+  message = function(ws) ws:unsubscribe("room") ws:send("left") end,
+})
+app.post("/nan/:name", function(ctx) return tostring(channel.publish(ctx.pathParam("name"), { 0 / 0 })) end)
+app.get("/as/:name", function(ctx)
+  return ctx.sse(function(events) events:subscribe(ctx.pathParam("name"), { as = "one" }) end)
+end)
 app.get("/worker", function() return worker.id end)
 app.on("start", function()
   local got = {}
@@ -129,6 +143,18 @@ def test_socket_that_has_unsubscribed_or_closed_gets_nothing(server):
     assert server.post("/publish/room", b"y").text == "true"
 
 
+def test_subscription_that_is_stopped_twice_leaves_a_later_one_alone(serve):
+    server = serve(APP, workers=1)
+    with Socket(server, "/ws/room") as other, Socket(server, "/again") as again:
+        assert (other.message(), again.message()) == ("worker 0", "subscribed again")
+        server.post("/publish/room", b"x")
+        assert again.message() == other.message() == "x"
+        again.text("leave")
+        assert again.message() == "left"
+        server.post("/publish/room", b"y")
+        assert other.message() == "y" and again.client.quiet(0.1)
+
+
 def test_pattern_gets_all_that_match(server):
     with Socket(server, "/ws/room:*") as ws:
         ws.message()
@@ -185,6 +211,16 @@ def test_event_stream_is_resumed_by_its_last_id(server):
         server.post("/publish/kept", b"live")
         assert next(chunks).decode() == "id: 4\ndata: live\n\n"
     server.wait_log("events ended")
+
+
+def test_stream_that_fails_has_left_its_channel(server):
+    with server.connect() as client:
+        client.request(target="/as/numbers")
+        client.head()
+        wait_until(lambda: server.get("/members?name=numbers").json["count"] == 1, "the member")
+        assert server.post("/nan/numbers", b"").text == "true"
+        server.wait_log("cannot encode a number")
+        wait_until(lambda: server.get("/members?name=numbers").json["count"] == 0, "its end")
 
 
 def test_streams_end_when_the_server_stops(server):

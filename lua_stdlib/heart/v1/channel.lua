@@ -411,8 +411,11 @@ function M.subscribe(name, fn, options)
   return subscription
 end
 
----Get no more.
+---Get no more. Idempotent.
 function Subscription:stop()
+  if self.stopped then
+    return
+  end
   local list, ws = self.list, self.ws
   self.stopped = true
   if ws then
