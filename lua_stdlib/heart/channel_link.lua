@@ -292,10 +292,10 @@ end
 ---@return string reason
 function Link:serve(sock)
   self.up, self.heard, self.reason, self.live = true, core.now(), nil, sock
-  guard(self.events.up, not self.greeted)
-  self.greeted = true
   local kept = self.kept
   self.kept, self.bytes = {}, 0
+  guard(self.events.up, not self.greeted)
+  self.greeted = true
   for _, command in ipairs(kept) do
     self:put(command)
   end
