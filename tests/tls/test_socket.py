@@ -216,7 +216,6 @@ def test_large_transfers_both_ways_at_once(shell, echoing):
     assert shell.text(code) == "8000000"
 
 
-@pytest.mark.skipif(SANITIZED, reason="the sanitizer keeps what is freed")
 def test_many_connections_leave_nothing(shell, echoing):
     """Good ones, refused ones, and ones that were left in the middle of everything."""
     code = f"""
@@ -248,7 +247,7 @@ def test_many_connections_leave_nothing(shell, echoing):
       return (core.socket.count() - sockets) .. " " .. (rss() - before)"""
     sockets, grown = map(int, shell.text(code).split())
     assert sockets == 0
-    assert grown < 2000
+    assert SANITIZED or grown < 2000  # a sanitizer keeps what is freed
 
 
 # ---- openssl s_server ------------------------------------------------------------------------------------
