@@ -7,6 +7,7 @@
 --     long.
 
 local core = require("heart.core")
+local guard = require("heart.guard")
 local log = require("heart.v1.log")
 local resp = require("heart.resp")
 local socket = require("heart.v1.socket")
@@ -120,24 +121,6 @@ function Link:open()
   local err
   self.sock, err = self:connect()
   return self.sock and true, err
-end
-
-local function report(err)
-  return debug.traceback(type(err) == "string" and err or tostring(err), 2)
-end
-
----Run a function; its error is logged.
----@param fn function
----@param ... any
----@return boolean ok
----@return any result
-local function guard(fn, ...)
-  local ok, result = xpcall(fn, report, ...)
-  if not ok then
-    log.error(result)
-    return false
-  end
-  return true, result
 end
 
 -- ---- The queue -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 ---replaces would not be seen any more.
 
 local core = require("heart.core")
+local guard = require("heart.guard")
 local native = core.fs
 
 local MODIFY, CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x2, 0x8, 0x40, 0x80, 0x100, 0x200
@@ -194,14 +195,8 @@ end
 ---@param self heart.fs.watcher
 ---@param fn fun(event: heart.fs.event)
 local function follow(self, fn)
-  local function report(err)
-    return debug.traceback(type(err) == "string" and err or tostring(err), 2)
-  end
   for event in self do
-    local ok, err = xpcall(fn, report, event)
-    if not ok then
-      core.log.error(err)
-    end
+    guard(fn, event)
   end
 end
 

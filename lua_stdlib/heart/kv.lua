@@ -5,6 +5,7 @@
 ---transaction it comes back with `native.again` and is called once more (`patient`).
 
 local core = require("heart.core")
+local guard = require("heart.guard")
 
 ---@alias heart.kv.value string|number|boolean|table
 
@@ -431,17 +432,10 @@ end
 ---@param watcher userdata
 ---@param fn function
 local function follow(native, watcher, fn)
-  local log = core.log
-  local function report(err)
-    return debug.traceback(type(err) == "string" and err or tostring(err), 2)
-  end
   repeat
     local event = native.take(watcher)
     while event do
-      local ok, err = xpcall(fn, report, event)
-      if not ok then
-        log.error(err)
-      end
+      guard(fn, event)
       event = native.take(watcher)
     end
   until not native.wait(watcher)

@@ -12,6 +12,7 @@
 local M = {}
 
 local core = require("heart.core")
+local guard = require("heart.guard")
 local history = require("heart.channel_history")
 local json = require("heart.v1.json")
 local log = require("heart.v1.log")
@@ -363,10 +364,6 @@ function M.follow(name, options, receive, give)
   return subscription
 end
 
-local function report(err)
-  return debug.traceback(type(err) == "string" and err or tostring(err), 2)
-end
-
 ---Call `fn(data, message)` with what is published, one message at a time; it may wait, and its errors are logged.
 ---`name` may have `*` in it. When 256 messages wait for it, further ones are dropped, and the log says so. After a
 ---reload it gets no more: the new code has subscribed.
@@ -388,10 +385,7 @@ function M.subscribe(name, fn, options)
     end
   end
   local function call(message)
-    local ok, err = xpcall(fn, report, message.data, message)
-    if not ok then
-      log.error(err)
-    end
+    guard(fn, message.data, message)
     return true
   end
   if not options.after then

@@ -7,6 +7,7 @@
 local M = {}
 
 local core = require("heart.core")
+local guard = require("heart.guard")
 local messages, task = core.messages, core.task
 
 ---@type integer from 0
@@ -26,10 +27,6 @@ end
 local listeners = {}
 local listening = false
 
-local function report(err)
-  return debug.traceback(type(err) == "string" and err or tostring(err), 2)
-end
-
 ---One message after the other, each to all who listen to its topic.
 local function dispatch()
   while true do
@@ -37,10 +34,7 @@ local function dispatch()
     while topic do
       local list = listeners[topic] or {}
       for i = 1, #list do
-        local ok, err = xpcall(list[i], report, value, sender)
-        if not ok then
-          core.log.error(err)
-        end
+        guard(list[i], value, sender)
       end
       topic, value, sender = messages.take()
     end
