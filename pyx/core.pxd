@@ -1,5 +1,5 @@
-# Every struct, enum and seam of the core, declared and explained once: here, and in the parts that are included at the end,
-# each of which builds on those before it. Read this first.
+# Every struct, enum and seam of the core, declared and explained once: here, and in the parts that are included at
+# the end, each of which builds on those before it. Read this first.
 #
 # It is included by core.pyx (and by the test modules of tests/native), so it holds types only: Cython needs no
 # prototypes for functions of one module. Rules that hold for all of them:

@@ -1,4 +1,4 @@
-# Messages and other texts as they are on the wire, in files and in paths: what the codecs read and make. Part of core.pxd, which has the rules.
+# What the codecs read and make: messages, frames, records, paths, files, forms. Part of core.pxd, which has the rules.
 
 # ---- HTTP messages (http_parse.pxi, http_chunk.pxi): no socket, no Lua, no allocation ---------------------
 
