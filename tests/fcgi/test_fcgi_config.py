@@ -153,6 +153,7 @@ def test_what_a_variable_can_not_mean_is_told(read, text, warning):
         ("io.open('/etc/passwd')", "attempt to index global 'io'"),
         ("require('ffi')", "attempt to call global 'require'"),
         ("while true do end", "takes too long"),
+        ("while true do pcall(function() while true do end end) end", "takes too long"),
         ("error({})", "table"),
     ],
 )

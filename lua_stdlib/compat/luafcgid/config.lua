@@ -10,6 +10,7 @@ end
 
 local STEPS = 10000000 -- instructions that a configuration file may take
 local STEP = 100000
+local TOO_LONG = "takes too long: a configuration file may run 10 million instructions"
 
 ---@class luafcgid.settings
 ---@field flavor 1|2 whose configuration it is
@@ -92,6 +93,14 @@ local function copy(library)
   return own
 end
 
+---What pcall returns, unless the file's time is over.
+local function caught(ok, ...)
+  if not ok and ... == TOO_LONG then
+    error(TOO_LONG, 0)
+  end
+  return ok, ...
+end
+
 ---What a configuration file may use.
 local function sandbox()
   local env = {
@@ -104,7 +113,10 @@ local function sandbox()
   for _, name in ipairs({ "tonumber", "tostring", "type", "pairs", "ipairs", "next", "select", "unpack", "error" }) do
     env[name] = _G[name]
   end
-  env.assert, env.pcall, env.rawget, env.rawset, env.setmetatable = assert, pcall, rawget, rawset, setmetatable
+  env.assert, env.rawget, env.rawset, env.setmetatable = assert, rawget, rawset, setmetatable
+  env.pcall = function(...)
+    return caught(pcall(...))
+  end
   env.print = function() end
   env._G = env
   return env
@@ -139,7 +151,7 @@ local function run(chunk)
     steps = steps + STEP
     if steps > STEPS then
       debug.sethook()
-      error("takes too long: a configuration file may run 10 million instructions", 0)
+      error(TOO_LONG, 0)
     end
   end, "", STEP)
   local ok, err = pcall(chunk)
