@@ -1,4 +1,4 @@
-"""Web servers that pass requests on over FastCGI, each as a process of its own on a free port.
+"""Web servers that pass requests on, over FastCGI or as the site of a test says, each as a process on a free port.
 
 nginx(), lighttpd(), apache(), haproxy()    context managers: where it listens, as a WebServer
 """

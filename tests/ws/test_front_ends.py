@@ -3,8 +3,8 @@
 import json
 import time
 
-import front_ends
 import pytest
+import web_servers
 from heart_server import PATIENCE, need, run
 from node import modules
 from websocket_servers import TOOLS
@@ -37,8 +37,24 @@ app.ws("/context", { deflate_min = 0, deflate = "context" }, function(ws)
   end
 end)
 """
-FRONT_ENDS = {"nginx": front_ends.nginx, "haproxy": front_ends.haproxy}
 IDLE = 1  # seconds until the front end hangs up
+NGINX = f"""
+server {{
+  listen PORT;
+  location / {{
+    proxy_pass http://HEART; proxy_http_version 1.1; proxy_set_header Host $http_host;
+    proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
+    proxy_read_timeout {IDLE}s; proxy_send_timeout {IDLE}s;
+  }}
+}}
+"""
+HAPROXY = f"""
+backend heart
+  timeout server {IDLE}s
+  timeout tunnel {IDLE}s
+  server heart HEART
+"""
+FRONT_ENDS = {"nginx": (web_servers.nginx, NGINX), "haproxy": (web_servers.haproxy, HAPROXY)}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +67,9 @@ def heart():
 
 @pytest.fixture(scope="module", params=FRONT_ENDS)
 def front(request, heart):
-    with FRONT_ENDS[request.param](heart.port, IDLE) as port:
-        yield port
+    start, site = FRONT_ENDS[request.param]
+    with start(("127.0.0.1", heart.port), site) as server:
+        yield server.port
 
 
 def opened(port, path="/echo", **more):
