@@ -2,7 +2,7 @@
 # service (the front) makes them, picks one for a request and passes the request on (core.script); its Lua code decides
 # how many there are. What a script state is for Lua is a box; when that is closed or collected, the state is retired.
 # Invariants:
-#   - a script state serves one request at a time (State.busy), from script_pass to req_close;
+#   - a script state serves one request at a time (State.busy), from l_script_pass to req_close;
 #   - a state that is busy is retired only with its front, and has the grace of a reload then;
 #   - the lists of a front are the worker's alone, as everything of a state.
 

@@ -11,7 +11,7 @@ cdef enum:
     TURN_POSTS = 400000             # ... what other threads have posted is run,
     TURN_TIMERS = 450000            # ... timers fire,
     TURN_COROS = 550000             # ... coroutines are resumed,
-    TURN_CONNS = 650000            # ... connections written to from outside are flushed, sockets read without an event
+    TURN_CONNS = 650000             # ... connections written to from outside are flushed, sockets read without an event
 
 
 cdef inline void turn_begin(Worker *w) noexcept nogil:

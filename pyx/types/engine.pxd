@@ -156,7 +156,7 @@ cdef enum ConnFlag:
     CONN_KICK = 32          # spilled input waits to be given to the protocol
     CONN_PAUSED = 64        # the protocol takes no input now; interest is turned off when some arrives
     CONN_PUMP = 128         # the protocol wants on_writable once all output is sent
-    CONN_FRESH = 256        # no request has been answered yet
+    CONN_FRESH = 256        # no request has come yet
     CONN_PARTIAL = 512      # a request head has begun to arrive
     CONN_BLOCKED = 1024     # the socket took no more output: EPOLLOUT is awaited
     CONN_MORE = 2048        # input of this read is still to be looked at
