@@ -1,26 +1,14 @@
 ---The module ngx.semaphore: light threads, handlers and timers of one worker wait for one another.
 local M = {}
 
-local core = require("heart.core")
+local task = require("heart.core").task
 
 M.version = "0.1.28"
 
 ---@class ngx.semaphore
----@field free integer posts that nobody has waited for yet
----@field first integer no entry of `queue` lies before
----@field last integer
----@field queue table<integer, ngx.semaphore.entry>
----@field waiting integer
+---@field native userdata
 local semaphore = {}
 semaphore.__index = semaphore
-
----Who waits: joined to a task that sleeps, and goes on when that is cancelled.
----@class ngx.semaphore.entry
----@field task any
----@field at integer where it is in `queue`
----@field granted? boolean
-
-local FOR_EVER = 31536000 -- seconds: a year
 
 ---@param n? integer posts to begin with
 ---@return ngx.semaphore
@@ -29,23 +17,13 @@ function M.new(n)
   if n < 0 then
     error("no negative number", 2)
   end
-  return setmetatable({ free = math.floor(n), first = 1, last = 0, queue = {}, waiting = 0 }, semaphore)
+  return setmetatable({ native = task.semaphore(n) }, semaphore)
 end
 
 ---@param self any
 local function check(self)
   if getmetatable(self) ~= semaphore then
     error("not a semaphore instance", 3)
-  end
-end
-
----@param self ngx.semaphore
----@param entry ngx.semaphore.entry
-local function leave(self, entry)
-  if not entry.granted then
-    self.queue[entry.at] = nil
-    self.waiting = self.waiting - 1
-    entry.task:cancel()
   end
 end
 
@@ -60,22 +38,10 @@ function semaphore.wait(self, seconds)
     error("bad argument #1 to 'wait' (number expected)", 2)
   elseif seconds < 0 then
     error("no negative number", 2)
-  elseif self.free > 0 then
-    self.free = self.free - 1
+  elseif task.semaphore_wait(self.native, seconds) then
     return true
   elseif seconds == 0 then
     return nil, "timeout"
-  end
-  self.last = self.last + 1
-  local entry = { task = core.task.spawn(core.sleep, FOR_EVER), at = self.last }
-  self.queue[self.last] = entry
-  self.waiting = self.waiting + 1
-  local ok, err = pcall(core.task.wait, entry.task, seconds)
-  leave(self, entry)
-  if entry.granted then
-    return true
-  elseif not ok then
-    error(err, 0)
   end
   return false, "timeout"
 end
@@ -88,25 +54,15 @@ function semaphore.post(self, n)
   if not n or n < 1 then
     error("positive number required", 2)
   end
-  while n >= 1 and self.waiting > 0 do
-    local entry = self.queue[self.first]
-    self.queue[self.first] = nil
-    self.first = self.first + 1
-    if entry then
-      entry.granted = true
-      self.waiting = self.waiting - 1
-      n = n - 1
-      entry.task:cancel()
-    end
-  end
-  self.free = self.free + n
+  task.semaphore_post(self.native, n)
   return true
 end
 
 ---@return integer posts that are left; less than 0: so many wait
 function semaphore.count(self)
   check(self)
-  return self.free - self.waiting
+  local free, waiting = task.semaphore_count(self.native)
+  return free - waiting
 end
 
 return M
