@@ -54,7 +54,7 @@ local pool = new_pool(settings, make)
 ---@param path string
 local function failed(err, path)
   log.error(err, { script = path })
-  return page.failed(settings.show_errors and err:match("^(.-)\nstack traceback:") or settings.show_errors and err)
+  return page.failed(settings.show_errors and (err:match("^(.-)\nstack traceback:") or err) or nil)
 end
 
 local refused = {

@@ -42,10 +42,10 @@ function M.token(n)
   )
 end
 
----@param digits string 32 of them
+---@param digits string 32 of them; those that tell version and variant are put in
 ---@param version string
----@param variant integer 0 to 3
-local function dashed(digits, version, variant)
+local function dashed(digits, version)
+  local variant = tonumber(digits:sub(17, 17), 16) % 4
   return ("%s-%s-%s%s-%s%s-%s"):format(
     digits:sub(1, 8),
     digits:sub(9, 12),
@@ -64,7 +64,7 @@ local function uuid7()
   last = math.max(floor(core.wall() * 4096000), last + 1)
   local ms = floor(last / 4096)
   local time = ("%04x%08x"):format(floor(ms / 4294967296), ms % 4294967296)
-  return dashed(("%s0%03x%s"):format(time, last % 4096, hex(core.bytes(8))), "7", core.bytes(1):byte() % 4)
+  return dashed(("%s0%03x%s"):format(time, last % 4096, hex(core.bytes(8))), "7")
 end
 
 ---A UUID (RFC 9562): version 4, of random bits alone, or version 7, which begins with the time.
@@ -76,7 +76,7 @@ function M.uuid(version)
   elseif version ~= nil and version ~= 4 then
     error("uuid: expected version 4 or 7, got " .. tostring(version), 2)
   end
-  return dashed(hex(core.bytes(16)), "4", core.bytes(1):byte() % 4)
+  return dashed(hex(core.bytes(16)), "4")
 end
 
 return M

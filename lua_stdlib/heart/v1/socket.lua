@@ -73,6 +73,7 @@ local STAGGER = 0.25 -- seconds between two attempts (RFC 8305 section 5)
 local CONNECT_TIMEOUT = 30
 local RETRY = 0.1 -- seconds without accepting when descriptors are out
 local CONNECTIONS = 10000 -- of one listener on one worker
+
 -- ---- Names ---------------------------------------------------------------------------------------------------
 
 ---Whether it is an IP address as it stands; an IPv6 address may have a zone.
