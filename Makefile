@@ -65,7 +65,7 @@ bench: $(VENV)/stamp-core dist/heart
 	$(call need,h2load,nghttp2-client)
 	$(BIN)/python tests/bench/run.py --write
 
-# Needs, beside the packages of .ci/run: chromium.
+# Needs, beside the packages of .ci/run: chromium, debootstrap, php-cgi, qemu-user-static, systemd-container.
 nightly: binary test asan
 	$(BIN)/pytest -m nightly
 	$(MAKE) arm
