@@ -28,18 +28,39 @@ function M.open(state, raw)
   return self
 end
 
----@return boolean there is more
-function socket:fill()
+---@return string? part nil: the body has ended, and `err` says how
+function socket:next()
   if self.err then
-    return false
+    return nil
   end
   local part, err = self.read()
   if not part then
     self.err = err or "closed"
-    return false
   end
-  self.rest = self.rest .. part
-  return true
+  return part
+end
+
+---@return boolean there is more
+function socket:fill()
+  local part = self:next()
+  self.rest = self.rest .. (part or "")
+  return part ~= nil
+end
+
+---Read on until so many bytes are there.
+---@param size number
+---@return boolean they are
+function socket:gather(size)
+  local parts, n = { self.rest }, #self.rest
+  while n < size do
+    local part = self:next()
+    if not part then
+      break
+    end
+    parts[#parts + 1], n = part, n + #part
+  end
+  self.rest = table.concat(parts)
+  return n >= size
 end
 
 ---Take the first bytes, and leave out some behind them.
@@ -87,8 +108,7 @@ function socket:receive(what)
     end
     return (self:take(at - 1, 1):gsub("\r", ""))
   elseif what == "*a" then
-    while self:fill() do
-    end
+    self:gather(math.huge)
     if self.err == "closed" then
       return self:take(#self.rest, 0)
     end
@@ -98,10 +118,8 @@ function socket:receive(what)
   if not size or size < 0 then
     error("bad argument #2 to 'receive' (bad pattern argument)", 2)
   end
-  while #self.rest < size do
-    if not self:fill() then
-      return self:fail()
-    end
+  if not self:gather(size) then
+    return self:fail()
   end
   return self:take(size, 0)
 end
