@@ -78,7 +78,7 @@ app.on("start", function()
   local got = {}
   channel.subscribe("faulty", function(data)
     if data == "fail" then error("as asked") end
-    print(("function of %d got %s"):format(worker.id, data))
+    print(("function of %d got %s"):format(worker.id, tostring(data)))
   end)
   channel.subscribe("long", function(data)
     if data == 600 then print("function was last given 600") end
@@ -221,6 +221,17 @@ def test_stream_that_fails_has_left_its_channel(server):
         assert server.post("/nan/numbers", b"").text == "true"
         server.wait_log("cannot encode a number")
         wait_until(lambda: server.get("/members?name=numbers").json["count"] == 0, "its end")
+
+
+def test_value_that_no_socket_can_get_reaches_the_functions(serve):
+    server = serve(APP, workers=1)
+    with Socket(server, "/ws/faulty") as ws:
+        ws.message()
+        assert server.post("/nan/faulty", b"").text == "true"
+        server.wait_log("cannot encode a number")
+        server.wait_log("function of 0 got table")
+        server.post("/publish/faulty", b"next")
+        assert ws.message() == "next"
 
 
 def test_streams_end_when_the_server_stops(server):

@@ -163,9 +163,15 @@ end
 
 ---@param list heart.channel.list
 ---@param message heart.channel.message
+local function send_to_sockets(list, message)
+  core.ws.publish(next(list.late) and sockets_without(list, message.id) or list.sockets, as_frame(message.data))
+end
+
+---@param list heart.channel.list
+---@param message heart.channel.message
 local function deliver_to(list, message)
   if #list.sockets > 0 then
-    core.ws.publish(next(list.late) and sockets_without(list, message.id) or list.sockets, as_frame(message.data))
+    guard(send_to_sockets, list, message) -- JSON does not have every number: the others get it all the same
   end
   for subscription in pairs(list.others) do
     if not has_seen(subscription, message.id) then
