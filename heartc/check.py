@@ -79,7 +79,9 @@ class Sources:
 
     def missing(self, name):
         """The message about a module that is not there."""
-        near = nearest(name, luasource.modules_below(lualib.script_folder(self.settings.script)))
+        own = luasource.modules_below(lualib.script_folder(self.settings.script))
+        public = (name for name in luasource.modules_below(self.settings.stdlib) if name.startswith("heart.v1"))
+        near = nearest(name, [*own, *public])
         return f"module {name}: no such module" + (f"; did you mean {near}?" if near else "")
 
 

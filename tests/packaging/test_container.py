@@ -16,7 +16,7 @@ from heart_server import PATIENCE, ROOT, Client, free_port, missing, need, run
 
 DOCKERFILE = ROOT / "Dockerfile.alpine"
 USER = 10001
-MAX_SIZE = 13_000_000
+MAX_SIZE = 12_000_000
 APP = """
 local app = require("heart.v1")
 app.get("/", function(ctx) return "from the image" end)
