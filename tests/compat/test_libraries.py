@@ -3,6 +3,7 @@ are tried by tests/suites/openresty.py."""
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import ssl
@@ -130,14 +131,24 @@ class Names:
         return reply
 
 
+def dns_servers():
+    """A server for UDP and one for TCP on the same port: the next one while the TCP side of it is somebody else's."""
+    while True:
+        udp = DNSServer(Names(), address="127.0.0.1", port=0)
+        try:
+            return udp, DNSServer(Names(), address="127.0.0.1", port=udp.server.server_address[1], tcp=True)
+        except OSError as error:
+            udp.server.server_close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+
+
 def test_dns(lua):
-    servers = [DNSServer(Names(), address="127.0.0.1", port=0)]
-    port = servers[0].server.server_address[1]
-    servers.append(DNSServer(Names(), address="127.0.0.1", port=port, tcp=True))
+    servers = dns_servers()
     for server in servers:
         server.start_thread()
     try:
-        play(lua, "dns", module="nginx.dns.resolver", port=port)
+        play(lua, "dns", module="nginx.dns.resolver", port=servers[0].server.server_address[1])
     finally:
         for server in servers:
             server.stop()

@@ -192,7 +192,7 @@ def test_c_module_inside_is_loaded(tmp_path):
         server.signal(signal.SIGHUP)
         server.wait_log("reloaded")
         assert server.get().text == text
-        wait_until(lambda: server.fds() == before, "the descriptors of the old states are closed")
+        wait_until(lambda: server.fds() <= before, lambda: f"{server.fds()} descriptors, {before} before")
 
 
 def test_file_that_is_no_library_is_named(server):
