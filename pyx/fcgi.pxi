@@ -507,9 +507,14 @@ cdef void fcgi_want_body(Worker *w, Req *r) noexcept nogil:
             fcgi_arm(w, c, f)
         return
     part = fcgi_take_held(w, f, r)
-    if f.held == 0 and c.flags & CONN_PAUSED and c.out.n == 0:
-        conn_resume(w, c)
+    fcgi_resume(w, c, f)
     fcgi_give(w, r, part)
+
+
+cdef void fcgi_resume(Worker *w, Conn *c, Fcgi *f) noexcept nogil:
+    """Take input again, if nothing keeps from it any more."""
+    if f.held == 0 and c.flags & CONN_PAUSED and c.out.n == 0 and not c.flags & CONN_BLOCKED:
+        conn_resume(w, c)
 
 
 cdef void fcgi_suspend(Worker *w, Req *r) noexcept nogil:

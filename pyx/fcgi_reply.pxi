@@ -248,8 +248,7 @@ cdef void fcgi_rest(Worker *w, Conn *c, Fcgi *f, bint whole) noexcept nogil:
             c.flags |= CONN_PUMP            # its time begins when all is sent
         elif not c.flags & CONN_MORE:
             conn_idle(w, c)
-    if f.held == 0 and c.flags & CONN_PAUSED and c.out.n == 0 and not c.flags & CONN_BLOCKED:
-        conn_resume(w, c)
+    fcgi_resume(w, c, f)
     if not c.flags & CONN_MORE:
         conn_touch(w, c)
 
@@ -298,8 +297,9 @@ cdef void fcgi_on_writable(Worker *w, Conn *c) noexcept nogil:
         return
     if f.n == 0:
         conn_idle(w, c)
-    if c.flags & CONN_PAUSED and f.held == 0:
-        conn_resume(w, c)
+    if f.held:
+        conn_await(w, c, 0)                 # nothing is to be sent, and no input taken
+    fcgi_resume(w, c, f)
 
 
 cdef void fcgi_send_file(Worker *w, Conn *c, Req *r) noexcept nogil:

@@ -25,6 +25,10 @@ end)
 app.post("/count", { body = "stream" }, function(ctx)
   local n, parts = 0, 0
   local read = ctx.reader()
+  local wait = tonumber(ctx.query("wait"))
+  if wait then
+    task.sleep(wait)
+  end
   while true do
     local part, why = read()
     if not part then

@@ -8,7 +8,7 @@ from fcgi_client import Client
 from heart_server import Server
 
 APP = Path(__file__).parent / "app.lua"
-FILES = {"files/small.txt": b"small", "files/large.bin": bytes(range(256)) * 4096 * 3}
+FILES = {"files/small.txt": b"small", "files/large.bin": bytes(range(256)) * 4096 * 12}
 
 
 @pytest.fixture

@@ -56,6 +56,14 @@ app.post("/first", { body = "stream" }, function(ctx)
   local first = ctx.reader()()
   return #first > 0 and "saw" or "empty"
 end)
+app.post("/in-a-task", { body = "stream" }, function(ctx)
+  local read = ctx.reader()
+  local first = require("heart.v1.task").spawn(function() return #read() end)
+  app.sleep(0.3)
+  local bytes = first:join()
+  for chunk in read do bytes = bytes + #chunk end
+  return bytes
+end)
 app.post("/ignore", { body = "stream" }, function(ctx) return "ignored" end)
 app.post("/slow-reader", { body = "stream" }, function(ctx)
   local bytes = 0
@@ -185,6 +193,16 @@ def test_slow_reader_in_lua_bounds_what_is_buffered(server):
         client.request("POST", "/slow-reader", body=b"x" * size)
         assert server.rss() - before < 3 << 20
         assert client.response().text == str(size)
+
+
+def test_part_read_by_a_task_leaves_the_rest_for_the_handler(server):
+    """More than one read brings arrives while neither of them reads."""
+    with server.connect() as client:
+        client.send(b"POST /in-a-task HTTP/1.1\r\nHost: t\r\nContent-Length: 400000\r\n\r\n")
+        for _ in range(100):
+            client.send(b"x" * 4000)
+            time.sleep(0.001)
+        assert client.response().text == "400000"
 
 
 def test_ignored_body_does_not_become_a_request(server):
