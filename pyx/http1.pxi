@@ -66,6 +66,8 @@ cdef inline void http1_wait(Worker *w, Conn *c, char *rest, size_t n, bint parti
             return
         if conn_spill(w, c, rest, n) != OK:
             return
+        if c.req != NULL and not http1_wants_body(c.req):   # a task has read while the handler waits
+            c.flags |= CONN_PAUSED
     if c.req != NULL or c.flags & CONN_BLOCKED:
         return
     if unlikely(partial):
