@@ -250,12 +250,6 @@ cdef int l_message_listen(lua_State *L) noexcept nogil:
     return 0
 
 
-cdef int listen_finish(Coro *co, Op *op) noexcept nogil:
-    rest_end(<RestWait *>op)
-    free(op)
-    return 0
-
-
 cdef void listen_begin(Worker *w, Op *op) noexcept nogil:
     cdef RestWait *x = <RestWait *>op
     rest_begin(w, op)

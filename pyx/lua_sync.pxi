@@ -300,7 +300,8 @@ cdef void state_serves(Worker *w, State *s) noexcept nogil:
     """From now on this state serves requests: its start event, and all who wait for that."""
     s.serving = 1
     rests_end(w, &s.starters)
-    mail_serve(w, s)
+    if not s.is_script:
+        mail_serve(w, s)
     if s.on_start != LUA_NOREF:
         lua_spawn(w, s, s.on_start, ROLE_TASK)
 
