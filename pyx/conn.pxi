@@ -103,6 +103,13 @@ cdef inline void conn_await(Worker *w, Conn *c, uint32_t events) noexcept nogil:
     poller_modify(w, &c.watch, events | EPOLLRDHUP if c.flags & CONN_WATCHED else events)
 
 
+cdef inline void conn_unwatch(Worker *w, Conn *c) noexcept nogil:
+    """The request that wanted to know when the client leaves is answered."""
+    if unlikely(c.flags & CONN_WATCHED):
+        c.flags &= ~<uint32_t>CONN_WATCHED
+        poller_modify(w, &c.watch, c.watch.interest & ~<uint32_t>EPOLLRDHUP)
+
+
 cdef void conn_finish(Worker *w, Conn *c) noexcept nogil:
     """All output of a closing connection is sent. Unread input would turn close() into a reset that destroys the
     answer on its way, so where input may come it is drained first (RFC 9112 section 9.6)."""

@@ -479,9 +479,7 @@ cdef void http1_reply_end(Worker *w, Req *r) noexcept nogil:
             return
     r.conn = NULL
     c.req = NULL
-    if unlikely(c.flags & CONN_WATCHED):
-        c.flags &= ~<uint32_t>CONN_WATCHED
-        poller_modify(w, &c.watch, c.watch.interest & ~<uint32_t>EPOLLRDHUP)
+    conn_unwatch(w, c)
     if unlikely(not r.flags & REQ_KEEP_ALIVE):
         c.flags |= CONN_CLOSING
         if not r.flags & REQ_BODY_DONE or r.head.flags & HEAD_KEEP_ALIVE:   # more may be on its way

@@ -6,8 +6,12 @@ cdef int l_ctx_on_abort(lua_State *L) noexcept nogil:
     """on_abort(fn): run fn in a task; on_abort(): cancel the handler."""
     cdef Worker *w = worker_self()
     cdef Req *r = ctx_req(L)
-    if not l_absent(L, 1):
+    cdef bint cancel = l_absent(L, 1)
+    if not cancel:
         luaL_checktype(L, 1, LUA_TFUNCTION)
+    if r.flags & REQ_ANSWERED:          # the client may come and go
+        return 0
+    if not cancel:
         lua_settop(L, 1)
         luaL_unref(L, LUA_REGISTRYINDEX, r.on_abort)
         r.on_abort = luaL_ref(L, LUA_REGISTRYINDEX)

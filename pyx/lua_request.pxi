@@ -252,6 +252,7 @@ cdef int l_request_finish(lua_State *L) noexcept nogil:
     elif body.n:
         r.proto.reply_body(w, r, body.p, body.n)
     if r.conn != NULL:
+        r.flags |= REQ_ANSWERED
         r.proto.reply_end(w, r)
     r.flags |= REQ_HEAD_SENT
     return 0

@@ -193,8 +193,9 @@ cdef void ws_take_over(Worker *w, Coro *co, Req *r, Ws *x, WsRoute *route) noexc
     """The request is answered; its coroutine works for the WebSocket from now on."""
     cdef Conn *c = r.conn
     r.status = 101
-    r.flags |= REQ_HEAD_SENT
+    r.flags |= REQ_HEAD_SENT | REQ_ANSWERED
     r.conn = NULL
+    conn_unwatch(w, c)
     ws_open(w, x, c, route, r.state)
     if route.message == LUA_NOREF:
         x.flags |= WS_STRAIGHT

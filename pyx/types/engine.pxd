@@ -234,15 +234,16 @@ cdef enum ReqFlag:
     REQ_TOLD_CLOSED = 8192  # the handler knows that its client is gone
     REQ_HELD = 16384        # a function on the C stack will close it
     REQ_BODY_TAKEN = 32768  # ctx.reader() has given the buffered body
-    REQ_FILE_KEPT = 131072  # Req.file is the archive's: it stays open
     REQ_BODY_FAILED = 65536  # the rest of the body will not come: its syntax, a limit or a timeout
+    REQ_FILE_KEPT = 131072  # Req.file is the archive's: it stays open
     REQ_AFTER = 262144      # State.after runs when the handler has returned
+    REQ_PASSED = 524288     # it goes on in the state Req.passed when the handler has returned
     REQ_CANCEL = 1048576    # the handler is cancelled when the client leaves
-    REQ_BODY_SEEN = 16777216    # the end of the body has arrived, but the handler has not read all of it
     REQ_SECURE = 2097152    # the client speaks TLS with Heart or with the web server before it
     REQ_ERRORS = 4194304    # FastCGI: something was sent as its error stream
     REQ_PUMPED = 8388608    # FastCGI: in Fcgi.pumped
-    REQ_PASSED = 524288     # it goes on in the state Req.passed when the handler has returned
+    REQ_BODY_SEEN = 16777216    # the end of the body has arrived, but the handler has not read all of it
+    REQ_ANSWERED = 33554432     # the answer is complete, or a WebSocket took its place, and the handler runs on
 
 # One request and its response, apart from the connection that carries it.
 ctypedef struct Req:

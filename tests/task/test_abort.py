@@ -4,6 +4,8 @@ import time
 
 import pytest
 from heart_server import Server, wait_until
+from websocket_client import TEXT, Socket, close_frame, frame
+from websockets.sync.client import connect
 
 APP = """
 local app = require("heart.v1")
@@ -36,6 +38,19 @@ app.get("/late", function(ctx)
   task.sleep(0.2)
   ctx.on_abort(function() seen[#seen + 1] = "late" end)
   task.sleep(0.01)
+end)
+app.ws("/socket", function(ws, ctx)
+  ctx.on_abort(function() seen[#seen + 1] = "late" end)
+  ctx.on_abort()
+  task.sleep(0.01)
+  ws:send("there")
+end)
+app.use("/watched", function(ctx, next) ctx.on_abort(function() end) return next() end)
+app.ws("/watched", function(ws)
+  local n = 0
+  task.sleep(0.2)
+  while ws:receive() do n = n + 1 task.sleep(0.01) end
+  seen[#seen + 1] = n .. "messages"
 end)
 app.get("/hello", function() return "hello" end)
 app.get("/stats", function() collectgarbage() local s = task.stats() return s.tasks .. " " .. s.suspended end)
@@ -122,6 +137,19 @@ def test_asking_too_late_runs_at_once(server):
     time.sleep(0.05)
     client.reset()
     seen(server, "late")
+
+
+def test_websocket_took_the_place_of_the_answer(server):
+    with connect(f"ws://127.0.0.1:{server.port}/socket") as ws:
+        assert ws.recv() == "there"
+    seen(server, "")
+
+
+def test_websocket_whose_request_was_watched_gets_what_came_before_the_end(server):
+    with Socket(server, "/watched") as ws:
+        ws.send(b"".join(frame(TEXT, b"m") for _ in range(4)) + close_frame(1000))
+        ws.client.half_close()
+        seen(server, "4messages")
 
 
 def test_many_aborts_leave_nothing(server):
