@@ -178,6 +178,19 @@ def test_local_address_is_bound(lua):
         assert lua.text(TELL + code) == "true 1nil Cannot assign requested address"
 
 
+def test_connection_whose_local_address_fails_leaves_nothing(lua):
+    code = """
+        collectgarbage() collectgarbage("stop")
+        local count = require("heart.core").socket.count
+        local before = count()
+        local told = tell(socket.connect("127.0.0.1", 1, "8.8.8.8"))
+        local left = count() - before
+        collectgarbage("restart")
+        return told .. " " .. left
+    """
+    assert lua.text(TELL + code) == "nil Cannot assign requested address 0"
+
+
 def test_refused_connection(lua):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

@@ -80,6 +80,7 @@ function M.connect(address, port, local_address, local_port, family)
   if local_address then
     local ok, err = sock:bind(local_address, local_port or 0)
     if not ok then
+      sock:close()
       return nil, err
     end
   end
