@@ -77,6 +77,14 @@ def test_unix_listener_replaces_a_stale_path(serve, tmp_path):
         assert client.makefile("rb").readline() == b"HI unix\n"
 
 
+def test_unix_listener_that_can_not_have_its_path_leaves_no_other(serve, tmp_path):
+    path = tmp_path / "taken"
+    path.mkdir()
+    server = serve(ECHO % (f"unix:{path}", "unix", "nil"))
+    assert "Is a directory" in server.logs()
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_script_is_checked_without_listening(tmp_path):
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         code = f"""
@@ -119,6 +127,20 @@ def test_connections_have_a_limit(serve):
         with pytest.raises(TimeoutError):
             say(port, b"b", timeout=0.3)
     assert say(port, b"c") == b"C one\n"
+
+
+def test_connection_that_waits_for_another_to_end_is_served_at_once(serve):
+    port = free_port()
+    serve(ECHO % (f"127.0.0.1:{port}", "one", "{ connections = 1 }"))
+    began = time.monotonic()
+    clients = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(20)]
+    for client in clients:
+        client.sendall(b"a\n")
+        client.shutdown(socket.SHUT_WR)
+    for client in clients:
+        with client:
+            assert client.makefile("rb").read() == b"A one\n"
+    assert time.monotonic() - began < 1
 
 
 def test_accept_in_the_core(lua):

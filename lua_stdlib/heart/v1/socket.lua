@@ -362,6 +362,7 @@ local function open_unix(wanted)
   ok, err = os.rename(wanted.path, path)
   if not ok then
     listener:close()
+    os.remove(wanted.path)
     return nil, err
   end
   return listener
@@ -383,10 +384,10 @@ end
 
 ---@param handler fun(sock: heart.socket)
 ---@param sock heart.socket
----@param count table
-local function serve_one(handler, sock, count)
+---@param places userdata
+local function serve_one(handler, sock, places)
   local ok, err = xpcall(handler, debug.traceback, sock)
-  count.n = count.n - 1
+  task.semaphore_post(places)
   sock:close()
   if not ok then
     log.error(tostring(err))
@@ -397,21 +398,20 @@ end
 ---@param handler fun(sock: heart.socket)
 ---@param most integer
 local function serve(listener, handler, most)
-  local count = { n = 0 }
+  local places = task.semaphore(most)
   while true do
-    local sock, err = listener:accept()
-    if sock then
-      count.n = count.n + 1
-      task.spawn(serve_one, handler, sock, count)
-    elseif err == "closed" then
-      return
-    else
-      log.warn("accept: new connections wait", { reason = err })
-      core.sleep(RETRY)
-    end
-    while count.n >= most do
-      core.sleep(RETRY)
-    end
+    task.semaphore_wait(places)
+    local sock, err
+    repeat
+      sock, err = listener:accept()
+      if err == "closed" then
+        return
+      elseif not sock then
+        log.warn("accept: new connections wait", { reason = err })
+        core.sleep(RETRY)
+      end
+    until sock
+    task.spawn(serve_one, handler, sock, places)
   end
 end
 
