@@ -9,6 +9,7 @@ from .errors import HeartError
 
 def main():
     """Run the command line and exit with its status."""
+    open_streams()
     frozen.clean_environment()
     arguments = sys.argv[1:]
     try:
@@ -31,6 +32,17 @@ def main():
     from .cli import run
 
     sys.exit(run(arguments))
+
+
+def open_streams():
+    """Lead standard streams that are closed to /dev/null. Else a socket could get the number of one, and Python has
+    None in its place. The launcher of the one file has done it already."""
+    for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free, which is fd
+            stream = open(fd, mode, closefd=False)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def find_application(arguments):

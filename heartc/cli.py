@@ -195,8 +195,7 @@ def run(arguments):
     arguments = usual(arguments)
     try:
         status = make_app().main(args=arguments, prog_name="heart", standalone_mode=False) or 0
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return status
     except click.exceptions.NoArgsIsHelpError:
         print(usage.overview(), end="")

@@ -465,7 +465,7 @@ def file_hint(path):
 def complete(settings):
     """Fill in the defaults that depend on the machine, and check what options mean together."""
     if settings.dev is None:
-        settings.dev = sys.stdout is not None and sys.stdout.isatty()
+        settings.dev = sys.stdout.isatty()
     if settings.workers == "auto":
         settings.workers = processors()
     if settings.max_connections is None:
