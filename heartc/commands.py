@@ -168,7 +168,7 @@ COMMANDS = (
         "health",
         RUN,
         "Ask a running server for a page: does it answer?",
-        (Argument(URL, "What to ask: http://HOST:PORT/PATH or unix:SOCKET.", optional=True),),
+        (Argument(URL, "What to ask: http://HOST:PORT/PATH, unix:SOCKET or fcgi:ADDRESS.", optional=True),),
         (Option("--timeout", SECONDS, 3.0, "Time for the answer.", env="", shown="3"),),
         (
             "Without URL it asks where a server with the same environment listens (HEART_LISTEN, HOST, PORT). The exit "

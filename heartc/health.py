@@ -1,34 +1,48 @@
 """`heart health`: asks a running server for one page, for containers and service managers that have no curl.
 
 Healthy means that the server answers in time and not with a server error (5xx): an application without a route for the
-path answers 404 and is well. HTTP is spoken here by hand: http.client would bring 4 MB of modules with it.
+path answers 404 and is well. HTTP is spoken here by hand: http.client would bring 4 MB of modules with it. A server
+that speaks FastCGI alone is asked by that.
 """
 
-import os
 import socket
 import time
 
+from . import config, health_fcgi, sockets
 from .errors import ConfigError, HeartError
 
+HTTP = "HTTP/1"
 STATUS_LINE = len(b"HTTP/1.1 200")
 SERVER_ERROR = 500
-DEFAULT_PORT = "3333"
 MAX_PORT = 65535
+OWN_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a server on all addresses is asked
+
+
+class Question:
+    """A `request` for a socket of this `family` at `address`. `find_status(data)` of what is answered: the status, None
+    while it is not all there; it raises ValueError for what is not of this `protocol`."""
+
+    def __init__(self, protocol, family, address, request, find_status):
+        self.protocol = protocol
+        self.family = family
+        self.address = address
+        self.request = request
+        self.find_status = find_status
 
 
 def run(url=None, timeout=3.0):
     """Ask once and print what came. Returns the exit status, 0; what is not healthy is a HeartError."""
     url = url or default_url()
-    family, address, host, target = read_url(url)
+    question = read_url(url)
     started = time.monotonic()
     try:
-        status = ask(family, address, host, target, started + timeout)
+        status = ask(question, started + timeout)
     except TimeoutError:
         raise HeartError(f"{url}: no answer within {timeout:g} s") from None
     except OSError as error:
         raise HeartError(f"{url}: {error.strerror or error}") from None
-    if status is None:
-        raise HeartError(f"{url}: what answers there does not speak HTTP/1")
+    except ValueError:
+        raise HeartError(f"{url}: what answers there does not speak {question.protocol}") from None
     if status >= SERVER_ERROR:
         raise HeartError(f"{url}: status {status}")
     print(f"{url}: status {status} in {(time.monotonic() - started) * 1000:.0f} ms")
@@ -36,36 +50,35 @@ def run(url=None, timeout=3.0):
 
 
 def default_url():
-    """Where a server with the same environment listens for HTTP: the first of HEART_LISTEN, else HOST and PORT."""
-    listen = (os.environ.get("HEART_LISTEN") or "").split()
-    first = [text for text in listen if not text.startswith("fcgi:")][:1]
-    if not first:
-        return http_url(os.environ.get("HOST") or "", os.environ.get("PORT") or DEFAULT_PORT)
-    if first[0].startswith("unix:"):
-        return first[0]
-    host, _, port = first[0].rpartition(":")
-    return http_url(host, port)
-
-
-def http_url(host, port):
-    """The URL of a listener; one on all addresses is asked on the machine's own."""
-    host = host.strip("[]")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    """Where `heart serve` listens with the same environment: the first address for HTTP, else the first of all."""
+    settings = config.new_settings()
+    config.read_environment(settings)
+    found = sockets.addresses(settings)
+    address = next((address for address in found if not address.fcgi), found[0])
+    address.host = OWN_ADDRESS.get(address.host, address.host)
+    return address.url()
 
 
 def read_url(url):
-    """(family, address, Host field, target) of http://HOST[:PORT][/PATH] or unix:SOCKET."""
+    """The question for http://HOST[:PORT][/PATH], unix:SOCKET, or an address for FastCGI as --listen takes it."""
+    if url.startswith(sockets.FCGI_PREFIX):
+        return fcgi_question(sockets.read_address(url, "URL"))
     if url.startswith("unix:") and len(url) > len("unix:"):
-        return socket.AF_UNIX, url[5:], "localhost", "/"
+        return http_question(socket.AF_UNIX, url[5:], "localhost", "/")
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     name, port = split_authority(authority)
     printable = all("!" <= c <= "~" for c in url)
     if scheme.lower() != "http" or not name or not printable or not port.isdigit() or int(port) > MAX_PORT:
-        raise ConfigError(f"{url!r}: expected an address such as http://127.0.0.1:3333/ or unix:/run/heart.sock")
-    family = socket.AF_INET6 if ":" in name else socket.AF_INET
-    return family, (name, int(port)), authority, slash + path or "/"
+        raise ConfigError(
+            f"{url!r}: expected an address such as http://127.0.0.1:3333/, unix:/run/heart.sock or fcgi:127.0.0.1:9000"
+        )
+    return http_question(family_of(name), (name, int(port)), authority, slash + path or "/")
+
+
+def family_of(host):
+    """Of a name or an address without brackets."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def split_authority(authority):
@@ -78,14 +91,34 @@ def split_authority(authority):
     return (name if bracketed == (":" in name) else ""), port
 
 
-def ask(family, address, host, target, deadline):
-    """The status of one GET, or None when what comes is no HTTP/1 answer."""
-    with socket.socket(family, socket.SOCK_STREAM) as connection:
+def http_question(family, address, host, target):
+    """A GET by HTTP, which asks for `host` and `target`."""
+    request = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: heart-health\r\nConnection: close\r\n\r\n"
+    return Question(HTTP, family, address, request.encode("ascii"), find_status)
+
+
+def fcgi_question(where):
+    """A GET for "/" by FastCGI. `where`: a sockets.Address."""
+    unix = where.path is not None
+    family = socket.AF_UNIX if unix else family_of(where.host)
+    address = where.path if unix else (where.host, where.port)
+    return Question(health_fcgi.NAME, family, address, health_fcgi.request(), health_fcgi.find_status)
+
+
+def ask(question, deadline):
+    """The status of the answer to a question."""
+    with socket.socket(question.family, socket.SOCK_STREAM) as connection:
         connection.settimeout(left(deadline))
-        connection.connect(address)
-        request = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: heart-health\r\nConnection: close\r\n\r\n"
-        connection.sendall(request.encode("ascii"))
-        return read_status(connection, deadline)
+        connection.connect(question.address)
+        connection.sendall(question.request)
+        data = b""
+        while (status := question.find_status(data)) is None:
+            connection.settimeout(left(deadline))
+            more = connection.recv(4096)
+            if not more:
+                raise ValueError
+            data += more
+    return status
 
 
 def left(deadline):
@@ -96,14 +129,11 @@ def left(deadline):
     return seconds
 
 
-def read_status(connection, deadline):
-    """The number in the first line, which is read up to where it stands."""
-    data = b""
-    while len(data) < STATUS_LINE:
-        connection.settimeout(left(deadline))
-        more = connection.recv(4096)
-        if not more:
-            return None
-        data += more
+def find_status(data):
+    """The number in the first line of an answer by HTTP, which is read up to where it stands."""
+    if len(data) < STATUS_LINE:
+        return None
     version, status = data[:9], data[9:STATUS_LINE]
-    return int(status) if version in (b"HTTP/1.0 ", b"HTTP/1.1 ") and status.isdigit() else None
+    if version not in (b"HTTP/1.0 ", b"HTTP/1.1 ") or not status.isdigit():
+        raise ValueError
+    return int(status)

@@ -57,23 +57,23 @@ def addresses(settings):
     return found
 
 
-def read_address(text):
-    """Read the value of --listen. Raises ConfigError."""
+def read_address(text, source="--listen"):
+    """Read an address as --listen takes it, which came from `source`. Raises ConfigError."""
     fcgi = text.startswith(FCGI_PREFIX)
     where = text.removeprefix(FCGI_PREFIX)
     if where.startswith("unix:"):
         if len(where) == 5:
-            raise ConfigError(f"--listen: {text!r}: expected unix:PATH")
+            raise ConfigError(f"{source}: {text!r}: expected unix:PATH")
         return Address(text, path=where[5:], fcgi=fcgi)
     host, _, port = where.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         if set(host.partition("%")[0]) <= IPV6_LETTERS:
-            raise ConfigError(f"--listen: {text!r}: an IPv6 address needs brackets: [{host}]:{port}")
+            raise ConfigError(f"{source}: {text!r}: an IPv6 address needs brackets: [{host}]:{port}")
         port = ""  # what is before the colon is neither an address nor a prefix
     if "/" in host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ConfigError(f"--listen: {text!r}: expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH{meant(where, fcgi)}")
+        raise ConfigError(f"{source}: {text!r}: expected PORT, HOST:PORT, [IPV6]:PORT or unix:PATH{meant(where, fcgi)}")
     return Address(text, host or DEFAULT_HOST, int(port), fcgi=fcgi)
 
 

@@ -4,8 +4,9 @@ import socket
 import threading
 import time
 
+import fcgi_client
 import pytest
-from heart_server import free_port, heart
+from heart_server import Server, free_port, heart
 
 APP = """
 local app = require("heart.v1")
@@ -105,14 +106,103 @@ def test_address_comes_from_the_environment(serve, name):
     assert f":{port}" in result.stdout
 
 
+@pytest.mark.parametrize("form", ["{}", "127.0.0.1:{}", "[::1]:{}", "unix:{}"])
+def test_server_for_fastcgi_is_asked_by_fastcgi(serve, tmp_path, form):
+    """Where the environment names no address for HTTP."""
+    where = form.format(tmp_path / "s" if "unix" in form else 0)
+    server = serve(APP, "--listen", f"fcgi:{where}")
+    where = form.format(tmp_path / "s" if "unix" in form else server.port)
+    result = heart("health", env={"HEART_LISTEN": f"fcgi:{where}"})
+    assert result.returncode == 0, result.stderr
+    own = where if ":" in where else f"127.0.0.1:{where}"
+    assert result.stdout.startswith(f"fcgi:{own}: status 200 in ")
+    assert heart("health", f"fcgi:{where}").returncode == 0
+
+
+def test_http_is_asked_where_both_are_spoken(server):
+    host_and_port = {"HEART_LISTEN": "fcgi:1", "HOST": "127.0.0.1", "PORT": str(server.port)}
+    for env in (host_and_port, {"HEART_LISTEN": f"fcgi:1 127.0.0.1:{server.port}"}):
+        result = heart("health", env=env)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(f"{server.url}: status 200 in ")
+
+
+def test_server_error_over_fastcgi_is_not_healthy(serve, tmp_path):
+    where = f"fcgi:unix:{tmp_path}/s"
+    serve('local app = require("heart.v1") app.get("/", function() error("broken") end)', "--listen", where)
+    result = heart("health", where)
+    assert result.returncode == 1
+    assert result.stderr == f"heart: {where}: status 500\n"
+
+
+def test_server_of_scripts_is_healthy(tmp_path):
+    """It has none for this page, and says so."""
+    where = f"fcgi:unix:{tmp_path}/s"
+    with Server(tmp_path, "--listen", where, command=("fcgi",)):
+        result = heart("health", where)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{where}: status 40")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        fcgi_client.record(fcgi_client.STDOUT, 1, b"Status: 200 OK\r\n", version=2),
+        fcgi_client.record(fcgi_client.STDOUT, 1, b"Status: 2x0 OK\r\n"),
+        fcgi_client.record(fcgi_client.STDOUT, 1, b"Status: 20"),
+        fcgi_client.record(fcgi_client.STDOUT, 1, b"Content-Type: text/plain\r\n\r\n"),
+        fcgi_client.record(fcgi_client.END, 1, bytes(8)),
+    ],
+)
+def test_other_protocol_than_fastcgi_is_not_healthy(answer):
+    result = heart("health", raw_server(answer).replace("http://", "fcgi:").rstrip("/"))
+    assert result.returncode == 1
+    assert "does not speak FastCGI" in result.stderr
+
+
+def test_answer_in_small_records_is_read():
+    """Padding and other records may be between the parts."""
+    parts = (
+        fcgi_client.record(fcgi_client.STDOUT, 1, bytes([byte]), padding=3) for byte in b"Status: 404 Not Found\r\n"
+    )
+    answer = fcgi_client.record(fcgi_client.STDERR, 1, b"a word").join(parts)
+    result = heart("health", raw_server(answer).replace("http://", "fcgi:").rstrip("/"))
+    assert result.returncode == 0, result.stderr
+    assert ": status 404 in " in result.stdout
+
+
+def test_environment_that_no_server_takes_is_refused():
+    result = heart("health", env={"HEART_LISTEN": "fcgi:nowhere"})
+    assert result.returncode == 2
+    assert "expected PORT, HOST:PORT" in result.stderr
+
+
 @pytest.mark.parametrize(
     "url",
-    ["127.0.0.1:3333", "https://127.0.0.1/", "http://", "http://:80/", "http://a:port/", "http://a/b c", "http://::1/"],
+    [
+        "127.0.0.1:3333",
+        "https://127.0.0.1/",
+        "http://",
+        "http://:80/",
+        "http://a:port/",
+        "http://a/b c",
+        "http://::1/",
+        "unix:",
+    ],
 )
 def test_wrong_address_is_refused(url):
     result = heart("health", url)
     assert result.returncode == 2
     assert "expected an address such as http://127.0.0.1:3333/" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["fcgi:", "fcgi:unix:", "fcgi:name", "fcgi:::1:9000"])
+def test_wrong_address_for_fastcgi_is_refused(url):
+    result = heart("health", url)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"heart: URL: {url!r}: ")
 
 
 def test_port_out_of_range_is_refused():
