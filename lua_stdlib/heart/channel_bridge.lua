@@ -47,7 +47,8 @@ local KEPT = 604800 -- seconds after its last message that a history stays on th
 local HANDOVER = 2 -- seconds to wait for the old bridge
 local LOAD = 2 -- seconds to wait for a history
 local LOOK = 0.05 -- ... and between two looks at it
-local CROWD = 512 -- messages that wait for a worker: then the bridge reads no further, for a while
+local CROWD = 512 -- messages that wait for a worker: then the bridge reads no further
+local PATIENCE = 1 -- ... for so many seconds
 local HEARD = 10000 -- channels and origins that are told apart
 local ORIGIN = #origin
 
@@ -90,6 +91,7 @@ local syncing = {} ---@type table<string, true> channels whose history is being 
 local wanted = {} ---@type table<string, true> channels whose history is to be read when there is a connection
 local loading = {} ---@type table<string, heart.event> histories that this worker waits for
 local refused = false -- and said so
+local stuck = false -- a worker was waited for in vain
 
 ---@param name string
 local function key_of(name)
@@ -103,13 +105,15 @@ end
 
 -- ---- Delivering ------------------------------------------------------------------------------------------------
 
----A message of another server. Workers that have much to do are waited for, a while.
+---A message of another server. Workers that have much to do are waited for; one that is stuck holds up the others once.
 ---@param message heart.channel.message
 local function deliver(message)
-  local deadline = core.now() + 1
-  while messages.waiting() > CROWD and core.now() < deadline do
+  local deadline = core.now() + PATIENCE
+  while messages.waiting() > CROWD and not stuck do
+    stuck = core.now() >= deadline
     task.sleep(0.001)
   end
+  stuck = stuck and messages.waiting() > CROWD
   message.far = true
   spread(message)
 end

@@ -177,6 +177,33 @@ def test_members_of_all_servers_are_known(joined, serve):
         wait_until(lambda s=server: s.get("/members").json == [], "both have left")
 
 
+def test_stuck_worker_holds_up_the_others_for_a_second(serve, place):
+    stuck = """
+    local worker = require("heart.v1.worker")
+    worker.on_message("stick", function() os.execute("sleep 3") end)
+    app.post("/stick", function() return tostring(worker.send(1, true, "stick")) end)
+    app.ws("/worker", {
+      open = function(ws) ws:subscribe("room") ws:send(tostring(worker.id)) end,
+      message = function() end,
+    })
+    """
+    server = serve(APP + stuck, "--channels", place.url, workers=2)
+    with contextlib.ExitStack() as stack:
+
+        def socket_of_the_first():
+            ws = stack.enter_context(Socket(server, "/worker"))
+            return ws.message() == "0" and ws
+
+        ws = wait_until(socket_of_the_first, "a socket of the first worker")
+        client = place.client()
+        assert wait_until(lambda: server.post("/stick", b"").text == "true", "the message is sent")
+        began = time.monotonic()
+        for i in range(600):
+            client.publish("heart:channel:room", str(i))
+        assert [int(ws.message()) for _ in range(600)] == list(range(600))
+        assert time.monotonic() - began < 2.5
+
+
 @pytest.mark.nightly
 def test_another_program_publishes_and_subscribes(joined):
     client = joined[0].place.client()
