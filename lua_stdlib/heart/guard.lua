@@ -6,7 +6,7 @@ local function report(err)
   return debug.traceback(type(err) == "string" and err or tostring(err), 2)
 end
 
----Run `fn(...)`; its error is logged, with where it comes from.
+---Run `fn(...)`; its error is logged, with where it comes from. A cancellation is none: the next wait raises it again.
 ---@param fn function
 ---@param ... any
 ---@return boolean ok
@@ -14,7 +14,9 @@ end
 return function(fn, ...)
   local ok, result = xpcall(fn, report, ...)
   if not ok then
-    log.error(result)
+    if not result:find("^cancelled\n") then
+      log.error(result)
+    end
     return false
   end
   return true, result

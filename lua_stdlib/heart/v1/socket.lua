@@ -12,6 +12,7 @@ local M = {}
 
 local core = require("heart.core")
 local address = require("heart.address")
+local guard = require("heart.guard")
 local log = require("heart.v1.log")
 local tls = require("heart.tls")
 local native, task = core.socket, core.task
@@ -386,12 +387,9 @@ end
 ---@param sock heart.socket
 ---@param places userdata
 local function serve_one(handler, sock, places)
-  local ok, err = xpcall(handler, debug.traceback, sock)
+  guard(handler, sock)
   task.semaphore_post(places)
   sock:close()
-  if not ok then
-    log.error(tostring(err))
-  end
 end
 
 ---@param listener heart.listener

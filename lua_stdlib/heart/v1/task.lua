@@ -12,6 +12,7 @@ local M = {}
 
 local core = require("heart.core")
 local argument = require("heart.argument")
+local guard = require("heart.guard")
 local native = core.task
 
 local spawn, wait_many, results = native.spawn, native.wait_many, native.results
@@ -386,19 +387,6 @@ end
 local rest, serving, clock, background = native.rest, native.serving, native.clock, native.background
 local REST_MAX = 60 -- seconds: how long a change of the system's clock may stay unseen
 
-local function report(err)
-  return debug.traceback(type(err) == "string" and err or tostring(err), 2)
-end
-
----Run a function; an error is logged.
----@param fn function
-local function run(fn)
-  local ok, err = xpcall(fn, report)
-  if not ok and not err:find("^cancelled\n") then
-    core.log.error(err)
-  end
-end
-
 ---Run `fn(...)` once, so many seconds from now; while the script loads: from when the worker begins to serve.
 ---@param seconds number
 ---@param fn function
@@ -435,7 +423,7 @@ function M.every(seconds, fn)
         due = due + seconds
       end
       rest(due - now)
-      run(fn)
+      guard(fn)
     end
   end)
 end
@@ -487,7 +475,7 @@ function M.cron(schedule, fn, options)
         rest(math.min(due - now, REST_MAX))
         _, now = clock()
       end
-      run(function()
+      guard(function()
         if ours(due) then
           fn(due)
         end
