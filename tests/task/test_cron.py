@@ -1,6 +1,7 @@
 """heart/cron.lua against croniter, and cron() in a server."""
 
 import random
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -8,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from croniter import croniter
 from heart_server import ROOT, wait_until
+from redis_server import RedisServer
 
 lua = pytest.importorskip("lupa.luajit21")
 
@@ -123,24 +125,52 @@ def test_local_time_where_clocks_are_changed(serve, text, day, expected):
     assert server.get("/").text.split() == expected
 
 
+# A clock that jumps: each worker believes that the next minute, 1735689660, begins now.
+JUMP = """
+local core = require("heart.core")
+local clock, ran = core.task.clock, require("heart.v1.shared")("ran")
+local start = (clock())
+function core.task.clock()
+  local monotonic = (clock())
+  return monotonic, 1735689660 - %s + (monotonic - start)
+end
+local task = require("heart.v1.task")
+require("heart.v1").get("/:name", function(ctx)
+  return ran.get(ctx.pathParam("name") .. 1735689660)
+end)
+"""
+
+
+SETTLED = 0.5  # seconds after which who has not run will not
+
+
 def test_cron_runs_once_per_cluster_over_all_workers(serve):
-    """A clock that jumps: each worker believes that the next minute begins now."""
-    server = serve(
-        """
-        local core = require("heart.core")
-        local clock, ran = core.task.clock, require("heart.v1.shared")("ran")
-        local start = (clock())
-        function core.task.clock()
-          local monotonic = (clock())
-          return monotonic, 1735689600 + 59.8 + (monotonic - start)
+    code = """
+        task.cron("* * * * *", function(due) ran.incr("each" .. due) end)
+        task.cron("* * * * *", function(due) ran.incr("once" .. due) end, { once_per_cluster = true })
+    """
+    server = serve(JUMP % 0.2 + code, workers=3)
+    wait_until(lambda: server.get("/each").text == "3", lambda: server.get("/each").text)
+    time.sleep(SETTLED)
+    assert server.get("/once").text == "1"
+
+
+def test_cron_of_servers_that_share_a_store_runs_once(serve):
+    """Two folders, as of two releases; and functions that come from one place are schedules of their own."""
+    code = """
+        for _, name in ipairs({ "one", "two", "three" }) do
+          task.cron("* * * * *", function(due)
+            ran.incr(name .. due)
+          end, { once_per_cluster = true })
         end
-        local task = require("heart.v1.task")
-        task.cron("* * * * *", function(due) ran.incr("each " .. due) end)
-        task.cron("* * * * *", function(due) ran.incr("once " .. due) end, { once_per_cluster = true })
-        require("heart.v1").get("/", function()
-          return ran.get("each 1735689660") .. " " .. ran.get("once 1735689660")
-        end)
-        """,
-        workers=3,
-    )
-    wait_until(lambda: server.get("/").text == "3 1", lambda: server.get("/").text)
+        task.cron("* * * * *", function(due) ran.incr("each" .. due) end)
+    """
+    with RedisServer() as place:
+        servers = [serve(JUMP % 2 + code, "--kv", place.url, workers=2) for _ in range(2)]
+
+        def ran(name):
+            return [server.get(f"/{name}").text for server in servers]
+
+        wait_until(lambda: ran("each") == ["2", "2"], lambda: ran("each"))
+        time.sleep(SETTLED)
+        assert [sorted(ran(name)) for name in ("one", "two", "three")] == [["", "1"]] * 3

@@ -386,6 +386,7 @@ end
 
 local rest, serving, clock, background = native.rest, native.serving, native.clock, native.background
 local REST_MAX = 60 -- seconds: how long a change of the system's clock may stay unseen
+local CLAIMED = 86400 -- seconds that a run of a cluster is remembered
 
 ---Run `fn(...)` once, so many seconds from now; while the script loads: from when the worker begins to serve.
 ---@param seconds number
@@ -431,12 +432,50 @@ end
 ---@class heart.cron.options
 ---@field tz? "UTC"|"local" whose time the schedule means; "UTC" unless given
 ---@field once_per_cluster? boolean one worker of all, on all machines that share the store, runs it each time
----@field name? string tells schedules of one cluster apart; the schedule and the place of `fn` unless given
+---@field name? string those of one name run on the same worker; the schedule and the place of `fn` unless given
 
 ---Where runs of a cluster are agreed on: the disk store (or Redis), else the memory of this process.
 local function cluster_store()
   local ok, store = pcall(require, "heart.v1.kv.disk")
   return ok and store or require("heart.v1.kv.memory")
+end
+
+---What tells a schedule from others: when and what it runs. The folder of the script differs between machines.
+---@param schedule string
+---@param fn function
+---@return string
+local function schedule_name(schedule, fn)
+  local info, folder = debug.getinfo(fn, "S"), core.folder .. "/"
+  local source = info.source:gsub("^@", "")
+  if source:sub(1, #folder) == folder then
+    source = source:sub(#folder + 1)
+  end
+  return ("%s %s:%d"):format(schedule, source, info.linedefined)
+end
+
+local claims = {} ---@type table<string, {due: integer, task: heart.task}> the latest of each name
+
+---Whether this worker runs what has that name at that time: the first in the cluster that asks does.
+---@param name string
+---@param due integer
+---@return boolean
+local function is_ours(name, due)
+  local claim = claims[name]
+  if not claim or claim.due ~= due then
+    local key = ("heart:cron:%s:%d"):format(name, due)
+    claim = {
+      due = due,
+      task = spawn(function()
+        return cluster_store().add(key, true, { ttl = CLAIMED })
+      end),
+    }
+    claims[name] = claim
+  end
+  local added, reason = claim.task:join()
+  if added == nil then
+    error("cron: " .. tostring(reason), 0)
+  end
+  return added
 end
 
 ---Run `fn(due)` at the times of a cron schedule: `cron("*/5 * * * *", fn)`. On every worker, unless `once_per_cluster`.
@@ -454,18 +493,7 @@ function M.cron(schedule, fn, options)
   if type(fn) ~= "function" then
     error("cron: expected a function", 2)
   end
-  local info = debug.getinfo(fn, "S")
-  local name = options.name or ("%s %s:%d"):format(schedule, info.source, info.linedefined)
-  local function ours(due)
-    if not options.once_per_cluster then
-      return true
-    end
-    local added, reason = cluster_store().add(("heart:cron:%s:%d"):format(name, due), true, { ttl = 86400 })
-    if added == nil then
-      error("cron: " .. tostring(reason), 0)
-    end
-    return added
-  end
+  local name = options.name or schedule_name(schedule, fn)
   return background(function()
     serving()
     local _, now = clock()
@@ -476,7 +504,7 @@ function M.cron(schedule, fn, options)
         _, now = clock()
       end
       guard(function()
-        if ours(due) then
+        if not options.once_per_cluster or is_ours(name, due) then
           fn(due)
         end
       end)
