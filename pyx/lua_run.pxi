@@ -506,6 +506,8 @@ cdef void coro_forget_cause(lua_State *L, Coro *co) noexcept nogil:
 cdef void lua_fail_request(Worker *w, Req *r, Span message, Span trace) noexcept nogil:
     """Answer a request whose handler failed: the application's onerror, else the engine."""
     cdef State *s = r.state
+    if r.flags & REQ_PASSED:
+        script_give_back(w, r)
     if r.conn == NULL:
         req_finish(w, r)
         return

@@ -2,7 +2,8 @@
 # service (the front) makes them, picks one for a request and passes the request on (core.script); its Lua code decides
 # how many there are. What a script state is for Lua is a box; when that is closed or collected, the state is retired.
 # Invariants:
-#   - a script state serves one request at a time (State.busy), from l_script_pass to req_close;
+#   - a script state serves one request at a time (State.busy), from l_script_pass to req_close, or until the front's
+#     handler fails;
 #   - a state that is busy is retired only with its front, and has the grace of a reload then;
 #   - the lists of a front are the worker's alone, as everything of a state.
 
@@ -257,7 +258,7 @@ cdef void script_take(Worker *w, Coro *co) noexcept nogil:
     cdef Req *r = co.req
     cdef State *s = r.passed
     cdef bint listed = r.flags & REQ_LISTED
-    r.flags &= ~<uint32_t>REQ_PASSED
+    script_leave_behind(w, r)
     if listed:
         req_unlist(r)
     state_release(w, r.state)
@@ -270,6 +271,22 @@ cdef void script_take(Worker *w, Coro *co) noexcept nogil:
         req_list(r)
     coro_recycle(w, co)
     lua_serve(w, r, s.serve)
+
+
+cdef void script_leave_behind(Worker *w, Req *r) noexcept nogil:
+    """What the front wanted of the client was for its handler; the script's state does not know its functions."""
+    r.flags &= ~<uint32_t>(REQ_PASSED | REQ_CANCEL)
+    if r.waiter != NULL:
+        lua_waiter_gone(w, r)
+    if r.on_abort != LUA_NOREF:
+        lua_forget_abort(r)
+
+
+cdef void script_give_back(Worker *w, Req *r) noexcept nogil:
+    """The front's handler has passed its request on, but did not return: it failed, or was ended."""
+    r.flags &= ~<uint32_t>REQ_PASSED
+    script_ended(w, r.passed)
+    state_release(w, r.passed)
 
 
 cdef void script_ended(Worker *w, State *s) noexcept nogil:

@@ -82,6 +82,8 @@ cdef void req_close(Worker *w, Req *r) noexcept nogil:
         lua_waiter_gone(w, r)
     if unlikely(r.on_abort != LUA_NOREF):
         lua_forget_abort(r)
+    if unlikely(r.flags & REQ_PASSED):
+        script_give_back(w, r)
     if unlikely(r.state.is_script):
         script_ended(w, r.state)
     state_release(w, r.state)
