@@ -67,6 +67,13 @@ function M.parse(text)
   return M.parse4(text) or (text:find(":", 1, true) and M.parse6(text) or nil)
 end
 
+---Whether it is an IP address as it stands; an IPv6 address may have a zone.
+---@param host string
+---@return boolean
+function M.is_numeric(host)
+  return (M.parse4(host) or M.parse6((host:gsub("%%[^%%]+$", "")))) ~= nil
+end
+
 ---The text of an address given as four or sixteen bytes; the longest run of zero groups is "::".
 ---@param bytes string
 ---@return string

@@ -12,6 +12,7 @@ local M = {}
 
 local core = require("heart.core")
 local address = require("heart.address")
+local dgram = require("heart.v1.dgram")
 local guard = require("heart.guard")
 local log = require("heart.v1.log")
 local tls = require("heart.tls")
@@ -28,8 +29,9 @@ local native, task = core.socket, core.task
 ---@field receive_any fun(self: heart.socket, max: integer): string?, string?
 ---What is before the delimiter; with `size` in pieces, then nil.
 ---@field receive_until fun(self, delimiter: string, size?: integer, inclusive?: boolean): string?, string?, string?
----A datagram, and the address and port that it came from.
+---A datagram, and the address and port, or the path, that it came from.
 ---@field receivefrom fun(self: heart.socket, max?: integer): string?, string?, integer?
+---To an address and port, or to a path.
 ---@field sendto fun(self: heart.socket, data: string, address: string, port?: integer): integer?, string?
 ---Seconds for each operation. nil: no limit, 0: do not wait.
 ---@field settimeouts fun(self: heart.socket, connect?: number, send?: number, receive?: number): boolean
@@ -77,12 +79,6 @@ local CONNECTIONS = 10000 -- of one listener on one worker
 
 -- ---- Names ---------------------------------------------------------------------------------------------------
 
----Whether it is an IP address as it stands; an IPv6 address may have a zone.
----@param host string
-local function is_numeric(host)
-  return address.parse4(host) or address.parse6((host:gsub("%%[^%%]+$", "")))
-end
-
 ---RFC 8305 section 4: the families take turns, the first one as the resolver has it.
 ---@param list string[]
 ---@return string[]
@@ -109,7 +105,7 @@ end
 ---@param family? string
 ---@return string[]?, string?
 local function resolve(host, family)
-  if is_numeric(host) then
+  if address.is_numeric(host) then
     return { host }
   end
   local list, err = require("heart.v1.dns").resolve(host, { family = family })
@@ -282,36 +278,11 @@ function M.take(key)
   return native.take(key)
 end
 
----@class heart.socket.udp_options
----@field host? string with `port`: the only peer, a name or an address; then send() goes there
----@field port? integer
----@field bind? string local address
----@field bind_port? integer
----@field family? "inet"|"inet6"
----@field reuseaddr? boolean
----@field reuseport? boolean
-
----A socket for datagrams.
----@param options? heart.socket.udp_options
+---A socket for datagrams: that of heart.v1.dgram.
+---@param options? heart.dgram.options
 ---@return heart.socket?, string? reason
 function M.udp(options)
-  options = check_options("udp", options)
-  local wanted = {
-    port = options.port,
-    bind = options.bind,
-    bind_port = options.bind_port,
-    family = options.family,
-    reuseaddr = options.reuseaddr,
-    reuseport = options.reuseport,
-  }
-  if options.host then
-    local list, err = resolve(options.host, options.family)
-    if not list then
-      return nil, err
-    end
-    wanted.address = list[1]
-  end
-  return native.udp(wanted)
+  return dgram.open(check_options("udp", options))
 end
 
 -- ---- Listening -----------------------------------------------------------------------------------------------
