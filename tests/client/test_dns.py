@@ -515,15 +515,53 @@ def test_slow_dns_holds_up_nobody(lua, serve):
     server = serve(ZONE, delay=0.5)
     code = """
       with({ servers = { "%s" }, ipv6 = false })
+      core.longest_turn()
       local task = core.task.spawn(dns.resolve, "www.example.test")
       local turns = 0
       while task:status() == "running" do
         core.sleep(0.001)
         turns = turns + 1
       end
-      return turns
+      local _, work = core.longest_turn()
+      return json.encode({ turns = turns, work = work })
     """
-    assert int(lua.text(code % server.address)) > 50
+    found = json.loads(lua.text(code % server.address))
+    assert found["turns"] > 50
+    assert found["work"] <= 2
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'require("heart.v1.socket").connect("www.example.test", 80, { timeout = 0.3 })',
+        'require("heart.v1.dgram").open({ host = "www.example.test", port = 53, timeout = 0.3 })',
+        'require("heart.v1.http").get("http://www.example.test/", { timeout = 0.3 })',
+        'require("heart.v1.http").get("https://www.example.test/", { connect_timeout = 0.3 })',
+    ],
+)
+def test_time_of_those_who_need_a_name_holds_for_it(lua, serve, code):
+    server = serve(script=lambda *_: None)
+    began = time.monotonic()
+    assert lua.text(f'with({{ servers = {{ "{server.address}" }} }}) return show({code})') == '{"err":"timeout"}'
+    assert 0.2 < time.monotonic() - began < 2
+
+
+def test_question_of_other_settings_does_not_count(lua, serve):
+    """It is neither waited for, nor kept when it is answered."""
+    slow, quick = serve(ZONE.replace("192.0.2.9", "192.0.2.99"), delay=0.5), serve(ZONE)
+    code = f"""
+      with({{ servers = {{ "{slow.address}" }}, ipv6 = false }})
+      local before = core.task.spawn(dns.resolve, "short.example.test")
+      core.sleep(0.1)
+      with({{ servers = {{ "{quick.address}" }}, ipv6 = false }})
+      local started = core.now()
+      local found = assert(dns.resolve("short.example.test"))
+      local took = core.now() - started
+      before:join()
+      return took .. " " .. dns.resolve("short.example.test")[1]
+    """
+    took, address = lua.text(code).split()
+    assert (float(took) < 0.3, address) == (True, "192.0.2.9")
 
 
 # ---- Records

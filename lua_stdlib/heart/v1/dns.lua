@@ -69,8 +69,10 @@ local young, old, nyoung = {}, {}, 0
 ---@type table<string, any> tasks
 local asking = {}
 
-local function cache_clear()
+---Other servers may know other answers: neither what is kept nor what was asked counts any more.
+local function forget_answers()
   young, old, nyoung = {}, {}, 0
+  asking = {}
 end
 
 ---@param key string
@@ -119,7 +121,7 @@ local function load_settings()
     end
     fresh.size = given.edns == true and 1232 or given.edns == nil and fresh.size or nil
     settings = fresh
-    cache_clear()
+    forget_answers()
   end
   settings.ipv6 = given.ipv6
   if given.ipv6 == nil then
@@ -169,7 +171,7 @@ function M.configure(options)
   resolv_file = config.file(options.resolv_conf or "/etc/resolv.conf")
   hosts_file = config.file(options.hosts or "/etc/hosts")
   settings, checking = nil, nil
-  cache_clear()
+  forget_answers()
 end
 
 -- ---- Questions -----------------------------------------------------------------------------------------------------
@@ -244,25 +246,27 @@ end
 ---@return heart.dns.answer?
 ---@return any? task
 local function start(name, kind)
+  current_settings()
   local key = name .. " " .. kind
   local answer = cache_get(key)
   if answer then
     return answer
   end
-  local task = asking[key]
+  local tasks = asking
+  local task = tasks[key]
   if not task then
     task = core.task.spawn(function()
       local ok, result = pcall(ask, name, kind)
-      asking[key] = nil
+      tasks[key] = nil
       if not ok then
         error(result, 0)
       end
-      if result.expires > core.now() then
+      if result.expires > core.now() and tasks == asking then
         cache_put(key, result)
       end
       return result
     end)
-    asking[key] = task
+    tasks[key] = task
   end
   return nil, task
 end
