@@ -14,6 +14,7 @@ local core = require("heart.core")
 ---@class heart.dgram.options
 ---@field host? string the only peer, a name, an address or "unix:/path"; then send() goes there
 ---@field port? integer
+---@field timeout? number seconds for the name. Default 30
 ---@field bind? string local address, or "unix:/path"
 ---@field bind_port? integer
 ---@field family? "inet"|"inet6" of the addresses of a name, and of a socket that has no address yet
@@ -37,14 +38,14 @@ local function open_unix(options)
 end
 
 ---The first address of a host.
----@param host string
----@param family? string
+---@param options heart.dgram.options
 ---@return string?, string? reason
-local function resolve(host, family)
+local function resolve(options)
+  local host = options.host --[[@as string]]
   if address.is_numeric(host) then
     return host
   end
-  local list, err = require("heart.v1.dns").resolve(host, { family = family })
+  local list, err = require("heart.v1.dns").resolve(host, { family = options.family, timeout = options.timeout })
   return list and list[1], err
 end
 
@@ -71,7 +72,7 @@ function M.open(options)
     reuseport = options.reuseport,
   }
   if options.host then
-    local found, err = resolve(options.host, options.family)
+    local found, err = resolve(options)
     if not found then
       return nil, err
     end

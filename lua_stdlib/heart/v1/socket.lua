@@ -103,12 +103,13 @@ end
 
 ---@param host string
 ---@param family? string
+---@param seconds number
 ---@return string[]?, string?
-local function resolve(host, family)
+local function resolve(host, family, seconds)
   if address.is_numeric(host) then
     return { host }
   end
-  local list, err = require("heart.v1.dns").resolve(host, { family = family })
+  local list, err = require("heart.v1.dns").resolve(host, { family = family, timeout = seconds })
   if not list then
     return nil, err
   end
@@ -194,7 +195,7 @@ local function reach(host, port, options, deadline)
   if path then
     return native.connect({ kind = "unix", address = path, timeout = deadline - core.now() })
   end
-  local list, err = resolve(host, options.family)
+  local list, err = resolve(host, options.family, deadline - core.now())
   if not list then
     return nil, err
   end
