@@ -169,7 +169,7 @@ cdef void lua_spawn(Worker *w, State *s, int function, uint8_t role) noexcept no
 
 cdef void lua_spawn_later(Worker *w, State *s, int function, uint8_t role) noexcept nogil:
     """The same, from inside Lua code: it begins in the next turn."""
-    cdef Coro *co = coro_take(w, s)
+    cdef Coro *co = coro_for_task(w, s, 1)
     if co == NULL:
         log_z(w, LEVEL_ERROR, b"out of memory: a task was not run")
         return

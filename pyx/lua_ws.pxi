@@ -267,8 +267,9 @@ cdef void ws_release(Ws *x) noexcept nogil:
 
 
 cdef Coro *ws_coro(Worker *w, Ws *x, int function) noexcept nogil:
-    """A coroutine with a function of the route and the object on its stack. NULL: out of memory."""
-    cdef Coro *co = coro_take(w, x.state)
+    """A coroutine with a function of the route and the object on its stack, and room for two more arguments. NULL: out
+    of memory."""
+    cdef Coro *co = coro_for_task(w, x.state, 4)
     if co == NULL:
         log_z(w, LEVEL_ERROR, b"out of memory: a function of a WebSocket was not run")
         return NULL
@@ -330,14 +331,18 @@ cdef void lua_ws_closed(Worker *w, Ws *x) noexcept nogil:
 
 
 cdef void ws_tell_closed(Worker *w, Ws *x) noexcept nogil:
-    """Run close(ws, code, reason) in the next turn."""
+    """Run close(ws, code, reason) in the next turn. From anywhere on the worker, inside Lua code too, which may have no
+    memory."""
     cdef Coro *co = ws_coro(w, x, x.route.close)
+    cdef uint8_t before = x.state.enforced
     x.flags &= ~<uint32_t>WS_CLOSE_DUE
     if co == NULL:
         ws_unref(x)
         return
+    x.state.enforced = 0
     lua_pushinteger(co.L, x.code)
     lua_pushlstring(co.L, x.message.p, x.message.n)
+    x.state.enforced = before
     coro_start_later(w, co)
 
 

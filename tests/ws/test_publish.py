@@ -6,6 +6,7 @@ from websocket_client import TEXT, Socket, inflated
 
 APP = """
 local app = require("heart.v1")
+local task = require("heart.v1.task")
 local publish = require("heart.core").ws.publish
 local all = {}
 local function join(ws) all[#all + 1] = ws end
@@ -16,6 +17,25 @@ app.ws("/packed", { deflate_min = 0 }, { open = join, message = nothing, close =
 app.ws("/context", { deflate_min = 0, deflate = "context" }, { open = join, message = nothing })
 app.post("/say", function(ctx) return publish(all, ctx.bytes()) end)
 app.post("/bytes", function(ctx) return publish(all, ctx.bytes(), "binary") end)
+app.post("/say-when-full", function(ctx)
+    local data, kept, n, size = ctx.bytes(), {}, 0, nil
+    local function fill()
+        while true do
+            n = n + 1
+            kept = { kept, ("x"):rep(size) .. n }
+        end
+    end
+    for _ = 1, 300 do task.spawn(app.sleep, 60) end  -- no coroutine is idle
+    collectgarbage("stop")
+    for power = 20, 0, -1 do
+        size = 2 ^ power
+        pcall(fill)
+    end
+    for _ = 1, 300 do publish(all, data) end
+    kept = nil
+    collectgarbage("restart")
+    return "said"
+end)
 app.post("/wrong", function(ctx) return select(2, pcall(publish, { ctx }, "x")) end)
 """
 DEFLATE = (("Sec-WebSocket-Extensions", "permessage-deflate; server_max_window_bits=12"),)
@@ -68,3 +88,11 @@ def test_slow_socket_is_closed_and_others_are_not(serve):
         server.wait_log(r"left\s+1008")
         assert server.post("/say", b"end").text == "1"
         assert quick.message() == "end"
+
+
+def test_slow_socket_is_closed_by_a_state_without_memory(serve):
+    """Its close function gets a coroutine all the same."""
+    server = serve(APP, "--ws-max-unsent", "64K", "--lua-memory", "8M")
+    with Socket(server, "/packed", receive_buffer=4096):
+        assert server.post("/say-when-full", b"z" * 100000).text == "said", server.tail()
+        server.wait_log(r"left\s+1008")
