@@ -284,6 +284,8 @@ ctypedef struct Req:
     uint64_t sent           # body bytes
     uint8_t address[16]     # of the peer, as in Conn; of the client of the web server before Heart, if that tells it
     uint16_t port
+    uint32_t vars           # over FastCGI its variables as name-value pairs: their offset in the head
+    uint32_t vars_len       # 0 over HTTP, where a request touches nothing behind the parameters
     Param params[PARAMS_MAX]
     # over FastCGI
     uint16_t id             # what the web server calls it
@@ -291,8 +293,6 @@ ctypedef struct Req:
     uint64_t due            # ms: when input must have made progress; 0: none is waited for
     Req *beside             # in Fcgi.slots
     Req *pump               # in Fcgi.pumped
-    uint32_t vars           # its variables as name-value pairs: their offset in the head
-    uint32_t vars_len
 
 
 # ---- FastCGI (fcgi.pxi) ----------------------------------------------------------------------------------

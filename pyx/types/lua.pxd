@@ -167,12 +167,14 @@ ctypedef struct State:
     Router router
     Mount *mounts
     uint32_t nmounts
+    uint32_t nidle
     Coro *idle              # coroutines ready for a handler
     Coro *suspended
-    uint32_t nidle
     uint32_t holders        # requests, tasks and events that have not ended
     uint32_t tasks          # of them: coroutines with ROLE_TASK or ROLE_WATCH. They end with their state
     uint32_t watching       # of them: asleep with ROLE_WATCH. A retired state does not wait for these
+    uint8_t is_script       # see lua_script.pxi; every request looks at this and the next, so they are in its cache line
+    uint8_t enforced        # Lua runs: the memory limit holds. The engine's own calls must not fail halfway
     Req *requests           # suspended ones
     Sock *socks             # all that are open
     uint32_t nsocks
@@ -184,7 +186,6 @@ ctypedef struct State:
     uint32_t generation
     uint8_t retired
     uint8_t failed          # its script did not load
-    uint8_t enforced        # Lua runs: the memory limit holds. The engine's own calls must not fail halfway
     int fallback            # reference: what answers when no route does; LUA_NOREF: the built-in answer
     int onerror
     int after               # gets what handlers with REQ_AFTER have returned, see lua_request.pxi
@@ -210,10 +211,9 @@ ctypedef struct State:
     size_t memory           # bytes, counted only with a limit
     size_t memory_max       # 0: no limit
     # script states (lua_script.pxi)
-    uint8_t is_script       # it is one
-    uint8_t busy            # ... and serves a request
+    uint8_t busy            # it serves a request
     uint8_t once            # ... which is its last one
-    uint8_t stale           # ... and is to be replaced
+    uint8_t stale           # it is to be replaced
     int serve               # reference: what answers its requests
     Buf name                # of the script
     ScriptBox *box          # through which its front reaches it; NULL: not yet, or no more
