@@ -64,7 +64,7 @@ cdef extern from *:
     void rewinddir(DIR *dir) nogil
     int closedir(DIR *dir) nogil
     int dirfd(DIR *dir) nogil
-    enum: DT_UNKNOWN, DT_REG, DT_DIR, DT_LNK, DT_FIFO, DT_SOCK, DT_CHR, DT_BLK
+    enum: DT_UNKNOWN, DT_REG, DT_DIR, DT_LNK, DT_FIFO, DT_SOCK, DT_CHR
 
     struct file_info "stat":
         uint64_t st_dev
@@ -81,7 +81,7 @@ cdef extern from *:
     int info_of_link "lstat"(const char *path, file_info *s) nogil
     int info_of_fd "fstat"(int fd, file_info *s) nogil
     int info_at "fstatat"(int dirfd, const char *path, file_info *s, int flags) nogil
-    enum: S_IFMT, S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK
+    enum: S_IFMT, S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR
 
     int inotify_init1(int flags) nogil
     int inotify_add_watch(int fd, const char *path, uint32_t mask) nogil
@@ -93,4 +93,4 @@ cdef extern from *:
         uint32_t len
         char *name
     enum: IN_NONBLOCK, IN_CLOEXEC, IN_CREATE, IN_MODIFY, IN_CLOSE_WRITE, IN_MOVED_TO, IN_MOVED_FROM, IN_DELETE
-    enum: IN_ISDIR, IN_IGNORED, IN_Q_OVERFLOW, IN_ONLYDIR, IN_EXCL_UNLINK
+    enum: IN_ONLYDIR

@@ -104,7 +104,6 @@ cdef extern from "c/lua_api.h" nogil:
     void *luaL_checkudata(lua_State *L, int narg, const char *name)
 
 cdef enum LuaType:
-    LUA_TNONE = -1
     LUA_TNIL = 0
     LUA_TBOOLEAN = 1
     LUA_TLIGHTUSERDATA = 2
@@ -121,7 +120,6 @@ cdef enum LuaStatus:
     LUA_ERRRUN = 2
     LUA_ERRSYNTAX = 3
     LUA_ERRMEM = 4
-    LUA_ERRERR = 5
 
 cdef enum:
     LUA_MASKCOUNT = 8
@@ -129,12 +127,8 @@ cdef enum:
     LUAJIT_MODE_FLUSH = 0x200
 
 cdef enum LuaGc:
-    LUA_GCSTOP = 0
-    LUA_GCRESTART = 1
     LUA_GCCOLLECT = 2
     LUA_GCCOUNT = 3
-    LUA_GCCOUNTB = 4
-    LUA_GCSTEP = 5
     LUA_GCSETPAUSE = 6
 
 cdef enum:

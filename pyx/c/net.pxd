@@ -24,9 +24,8 @@ cdef extern from *:
         in6_addr ipv6mr_multiaddr
         unsigned int ipv6mr_interface
     enum: EINPROGRESS, ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH, EADDRINUSE
-    enum: EADDRNOTAVAIL, EAFNOSUPPORT, ENOTCONN, EISCONN, EPROTONOSUPPORT, EDESTADDRREQ
-    enum: EMSGSIZE, EBADF, ENOTSOCK, ENETDOWN, EHOSTDOWN
-    enum: IF_NAMESIZE
+    enum: EADDRNOTAVAIL, EAFNOSUPPORT, ENOTCONN
+    enum: EMSGSIZE, EBADF, ENETDOWN, EHOSTDOWN
 
     struct sockaddr_un:
         uint16_t sun_family

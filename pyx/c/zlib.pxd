@@ -20,9 +20,7 @@ cdef extern from "zlib.h" nogil:
     enum:
         Z_OK
         Z_STREAM_END
-        Z_NEED_DICT
         Z_BUF_ERROR
-        Z_DATA_ERROR
         Z_MEM_ERROR
         Z_NO_FLUSH
         Z_SYNC_FLUSH

@@ -163,7 +163,6 @@ cdef enum FcgiType:
 # How a request has ended, for the web server.
 cdef enum FcgiStatus:
     FCGI_COMPLETE = 0
-    FCGI_CANT_MULTIPLEX = 1
     FCGI_OVERLOADED = 2
     FCGI_UNKNOWN_ROLE = 3
 

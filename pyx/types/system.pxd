@@ -82,7 +82,7 @@ ctypedef struct Launch:
     int pidfd               # result; -1: the kernel has none
     uint8_t step            # which step failed, see c/spawn.h
 
-cdef enum LaunchStream:
+cdef enum LaunchStream:     # numbers of heart/v1/process.lua
     STREAM_NULL
     STREAM_PIPE
     STREAM_INHERIT          # that of the server
@@ -123,8 +123,7 @@ ctypedef struct RunStream:
     size_t at               # written of it
 
 cdef enum RunFailure:
-    RUN_DONE
-    RUN_TIMEOUT
+    RUN_TIMEOUT = 1
     RUN_TOO_LARGE
 
 # A program that is fed and read until it has ended and its output is closed.
@@ -134,6 +133,6 @@ ctypedef struct Run:
     Timer timer
     uint64_t timeout        # ms; 0: none
     size_t limit            # bytes of stdout, and of stderr
-    uint8_t failure         # RunFailure
+    uint8_t failure         # RunFailure; 0: none
     uint8_t begun
     uint8_t over            # nothing is awaited any more
