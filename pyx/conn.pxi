@@ -22,7 +22,6 @@ cdef Conn *conn_new(Worker *w, Listener *x, int fd) noexcept nogil:
     if c != NULL:
         timer_set(&w.wheel, &c.timer, w.now + w.server.limits.header_timeout)
         w.nconns += 1
-        w.count.connections += 1
     return c
 
 

@@ -212,7 +212,6 @@ cdef ptrdiff_t fcgi_take(Worker *w, Conn *c, Fcgi *f, char *p, size_t n) noexcep
 
 cdef ptrdiff_t fcgi_fault(Worker *w, Conn *c, const char *why) noexcept nogil:
     """The web server does not speak the protocol: there is no known place to go on from."""
-    w.count.refused += 1
     log_refusal(w, c.address, 400, why)
     conn_close(w, c)
     return ERR_CLOSED

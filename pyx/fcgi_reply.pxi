@@ -77,7 +77,6 @@ cdef int fcgi_end(Worker *w, Conn *c, Req *r, uint32_t application, int protocol
 cdef int fcgi_decline(Worker *w, Conn *c, Fcgi *f, int status) noexcept nogil:
     """A request that is not begun."""
     cdef char answer[FCGI_END_SIZE]
-    w.count.refused += 1
     log_refusal(w, c.address, 503, b"a FastCGI request with an unknown role" if status == FCGI_UNKNOWN_ROLE
                 else b"too many FastCGI requests at once (--max-connections), or the server ends")
     fcgi_put_end(answer, f.id, 0, status)
@@ -102,7 +101,6 @@ cdef void fcgi_refuse(Worker *w, Conn *c, Fcgi *f, Req *r, int status, const cha
     cdef Buf *b
     cdef size_t at
     cdef char *p
-    w.count.refused += 1
     log_refusal(w, r.address, status, why)
     b = fcgi_out(w, c, 2 * HEAD_FIXED)
     if b == NULL:
@@ -127,7 +125,6 @@ cdef void fcgi_refuse(Worker *w, Conn *c, Fcgi *f, Req *r, int status, const cha
 
 cdef void fcgi_refuse_body(Worker *w, Req *r, int status) noexcept nogil:
     """Refuse a request whose head was fine: 400 (not as long as announced), 408, 413. A handler that reads is told."""
-    w.count.refused += 1
     if r.coro != NULL:
         if r.flags & REQ_READING:
             lua_fail_body(w, r, b"timeout")

@@ -259,7 +259,6 @@ cdef void http1_body_done(Worker *w, Req *r) noexcept nogil:
 cdef void http1_refuse(Worker *w, Conn *c, int status, const char *why) noexcept nogil:
     """Answer what is no valid request, or more than a limit allows, and close; `why` is for the log."""
     cdef Buf *b = &w.scratch_text
-    w.count.refused += 1
     log_refusal(w, c.address, status, why)
     b.n = 0
     put_status_text(b, status)
@@ -281,7 +280,6 @@ cdef void http1_put_refusal(Worker *w, Conn *c, int status, Span body) noexcept 
 cdef void http1_refuse_body(Worker *w, Req *r, int status) noexcept nogil:
     """Refuse a request whose head was fine: 400 (chunk syntax), 408, 413. A handler that reads is told."""
     cdef Conn *c = r.conn
-    w.count.refused += 1
     r.flags &= ~<uint32_t>REQ_KEEP_ALIVE
     if r.coro != NULL:
         c.flags |= CONN_LINGER

@@ -382,9 +382,9 @@ cdef int l_core_longest_turn(lua_State *L) noexcept nogil:
     """longest_turn() → ms that the longest turn of this worker's loop took since the last call, and the most ms of
     processor time that one of them used. Turns are measured from the first call on, by two system calls each."""
     cdef Worker *w = l_state(L).worker
-    lua_pushnumber(L, <double>w.count.longest_turn / 1e6)
-    lua_pushnumber(L, <double>w.count.longest_work / 1e6)
-    w.count.longest_turn = w.count.longest_work = 0
+    lua_pushnumber(L, <double>w.longest_turn / 1e6)
+    lua_pushnumber(L, <double>w.longest_work / 1e6)
+    w.longest_turn = w.longest_work = 0
     if not w.measuring:
         w.measuring = 1
         w.work_ns = clock_work_ns()

@@ -428,7 +428,6 @@ cdef void coro_fail(Worker *w, Coro *co, int rc) noexcept nogil:
     memset(&trace, 0, sizeof(Buf))
     gave_up = coro_gave_up(co)
     lua_describe(s, co, &message, &trace)
-    w.count.errors += not gave_up
     ctx_push(co)                        # the ctx and the error value itself, for onerror
     lua_xmove(co.L, s.L, 1)
     coro_drop(w, co)

@@ -154,7 +154,6 @@ cdef void task_fail(Worker *w, Coro *co, int rc) noexcept nogil:
     memset(&message, 0, sizeof(Buf))
     memset(&trace, 0, sizeof(Buf))
     lua_describe(s, co, &message, &trace)
-    w.count.errors += 1
     task_keep_error(co, buf_span(&trace))
     if not task_end(w, co, TASK_FAILED):
         log_failure(w, r, buf_span(&trace))

@@ -45,7 +45,6 @@ cdef inline void req_open(Worker *w, Req *r, Conn *c) noexcept nogil:
     r.port = c.port
     r.vars_len = 0
     r.started = w.now_ns
-    w.count.requests += 1
 
 
 cdef void req_recycle(Worker *w, Req *r) noexcept nogil:

@@ -38,7 +38,7 @@ cdef void turn_measure(Worker *w) noexcept nogil:
     """How long the turn took that ends here: nothing that runs on a worker may block it."""
     cdef uint64_t took = clock_ns() - w.now_ns
     cdef uint64_t worked = clock_work_ns() - w.work_ns
-    if took > w.count.longest_turn:
-        w.count.longest_turn = took
-    if worked > w.count.longest_work:
-        w.count.longest_work = worked
+    if took > w.longest_turn:
+        w.longest_turn = took
+    if worked > w.longest_work:
+        w.longest_work = worked

@@ -42,14 +42,6 @@ cdef enum Phase:
     PHASE_REFUSED           # to prepare a new state: Worker.message says why
     PHASE_ENDED
 
-ctypedef struct Counters:
-    uint64_t requests
-    uint64_t connections
-    uint64_t refused        # requests answered with 4xx or 5xx by the engine itself
-    uint64_t errors         # handlers that failed
-    uint64_t longest_turn   # ns of the loop's longest turn since it was asked for; what others computed is in it
-    uint64_t longest_work   # ns of the most processor time that one of these turns used
-
 ctypedef struct Worker:
     int id
     Server *server
@@ -114,7 +106,8 @@ ctypedef struct Worker:
     uint64_t kv_told        # ms: when a failure of a store was logged last
     KvTxn *kv_spare         # transactions to use again, linked by KvTxn.outer
     uint32_t kv_nspare
-    Counters count
+    uint64_t longest_turn   # ns of the loop's longest turn since it was asked for; what others computed is in it
+    uint64_t longest_work   # ns of the most processor time that one of these turns used
     uint64_t tune_at        # ms: when the collector is tuned again
     uint64_t prefix_until   # ms: when `prefix` must be rendered again
     char prefix[96]         # "Server: heart" and Date lines of this second
