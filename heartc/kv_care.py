@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 
-from . import kv_store
+from . import kv_files, kv_store
 from .kv_backend import StoreError
 from .kv_number import TYPE_PACKED, TYPE_STRING
 
@@ -141,57 +141,13 @@ def compact(store, tell):
 
 def backup(store, target, tell):
     """Put a checkpoint of `store` into the new folder `target`, and read it all. Returns the number of records."""
-    refuse_existing(target)
+    kv_files.refuse_existing(target)
     source = store.checkpoint()
     try:
-        take_folder(source, target, tell)
+        kv_files.take_folder(source, target, tell)
     finally:
         shutil.rmtree(source, ignore_errors=True)
     return verify(target, tell)
-
-
-def take_folder(source, target, tell):
-    """Move a folder, or copy it where it can not be moved to; `target` is whole or is not there."""
-    partial = target + ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
-    try:
-        os.rename(source, partial)
-    except OSError:
-        copy_folder(source, partial, tell)
-    sync_folder(partial)
-    os.rename(partial, target)
-    sync_path(os.path.dirname(os.path.abspath(target)))
-
-
-def copy_folder(source, target, tell):
-    """Copy the files of a database, for its owner alone."""
-    os.makedirs(target, mode=0o700)
-    try:
-        for n, name in enumerate(sorted(os.listdir(source))):
-            path = os.path.join(source, name)
-            if os.path.isfile(path) and name != "LOCK":
-                shutil.copy(path, os.path.join(target, name))
-            tell(n)
-    except OSError as error:
-        shutil.rmtree(target, ignore_errors=True)
-        raise StoreError(f"{target}: {error.strerror}: {error.filename}") from None
-
-
-def sync_folder(folder):
-    """All files of a folder are on the disk when this returns."""
-    for name in os.listdir(folder):
-        sync_path(os.path.join(folder, name))
-    sync_path(folder)
-
-
-def sync_path(path):
-    """A file or folder is on the disk when this returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def verify(folder, tell):
@@ -209,21 +165,15 @@ def verify(folder, tell):
 def restore(source, target, tell):
     """Make the database `target` of the backup `source`. Returns the number of records."""
     records = verify(source, tell)
-    refuse_existing(target)
+    kv_files.refuse_existing(target)
     partial = target + ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
-    copy_folder(source, partial, tell)
+    kv_files.copy_folder(source, partial, tell)
     verify(partial, tell)
-    sync_folder(partial)
+    kv_files.sync_folder(partial)
     with contextlib.suppress(FileNotFoundError):
         os.rmdir(target)
     os.rename(partial, target)
-    sync_path(os.path.dirname(os.path.abspath(target)))
+    kv_files.sync_path(os.path.dirname(os.path.abspath(target)))
     return records
-
-
-def refuse_existing(path):
-    """An error if there is something."""
-    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
-        raise StoreError(f"{path}: exists already; name a new folder, or move this one away")
