@@ -50,9 +50,11 @@ class StoreError(HeartError):
 
 class Backend:
     """What every store offers. Failures are StoreErrors, with a message for people. `shared`: others may write to it,
-    too; then it has watch(heard), see kv_redis_watch.Watch."""
+    too; then it has watch(heard), see kv_redis_watch.Watch. `notes`: what is to be told of a store that was opened,
+    texts with their log levels."""
 
     shared = False
+    notes = ()
 
     def read(self, keys):
         """For each key, in order: (version, expires, value), or None."""

@@ -84,6 +84,7 @@ class Work:
         self.progress = progress
         self.options = options
         self.opened = None
+        self.damaged = False  # as was found when it was opened
 
     def store(self, create=False):
         """The store that the options name."""
@@ -97,7 +98,15 @@ class Work:
 
             return RedisStore(self.kv)
         client = kv_admin.connect(self.db)
-        return client or kv_care.Closed(kv_store.Store(self.db, create=create))
+        return client or self.open_closed(create)
+
+    def open_closed(self, create):
+        """The store of a database that nobody has open, and what is to be told of it."""
+        store = kv_store.Store(self.db, create=create)
+        for level, note in store.notes:
+            self.damaged |= level == "error"
+            print(f"heart: {note}", file=sys.stderr)
+        return kv_care.Closed(store)
 
     def close(self):
         """Close what was opened."""
@@ -339,8 +348,9 @@ def check(work):
     for problem in problems:
         work.progress.end()
         print(f"{work.db}: {problem}", file=sys.stderr)
-    work.progress.end(f"{work.db}: {counted(records)}, {len(problems) or 'no'} problems")
-    return 1 if problems else 0
+    found = len(problems) + work.damaged
+    work.progress.end(f"{work.db}: {counted(records)}, {found or 'no'} problems")
+    return 1 if found else 0
 
 
 def compact(work):

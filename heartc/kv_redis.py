@@ -98,7 +98,7 @@ class RedisStore(Backend):
             raise StoreError(f"--kv: {url!r}: expected {kv_redis_url.EXPECTED}") from None
         kv_redis_url.check_tls(self.target)
         self.clock = clock
-        self.notes = []  # for the log: what is wrong with the server, but no reason not to begin
+        self.notes = []
         self.count_of_buckets = BUCKETS if self.target.cluster else 1
         self.bases = [b"heart:{%d}:" % bucket for bucket in range(self.count_of_buckets)]
         slots = [binascii.crc_hqx(b"%d" % bucket, 0) % SLOTS for bucket in range(self.count_of_buckets)]
@@ -130,10 +130,8 @@ class RedisStore(Backend):
             raise StoreError(f"--kv {self.target}: {node} runs Redis {version}; Heart needs 5.0 or newer, or Valkey")
         policy = info.get("maxmemory_policy", "noeviction")
         if info.get("maxmemory", "0") != "0" and policy != "noeviction":
-            self.notes.append(
-                f"--kv {self.target}: {node} drops keys when its memory is full (maxmemory-policy {policy}); a store "
-                "wants noeviction"
-            )
+            note = f"{node} drops keys when its memory is full (maxmemory-policy {policy}); a store wants noeviction"
+            self.notes.append(("warn", f"--kv {self.target}: {note}"))
 
     def one(self, request):
         """Carry out one request; its reply, or a StoreError."""

@@ -101,6 +101,8 @@ class Service:
         try:
             self.backend = self.open_backend()
             self.failure = CLOSED
+            for level, note in self.backend.notes:
+                self.engine.log(level, note)
         except StoreError as error:
             self.failure = str(error)
         except Exception as error:

@@ -16,6 +16,7 @@ import os
 import struct
 import time
 
+from . import kv_wal
 from .kv_backend import FAILED, PAGE_BYTES, Backend, StoreError
 from .kv_group import Group
 
@@ -50,7 +51,7 @@ class Store(Backend):
         prepare_folder(self.path, create)
         self.Batch = rocks.WriteBatch
         self.rocks = rocks
-        self.db = open_database(rocks, self.path)
+        self.db, self.notes = open_database(rocks, self.path)
         try:
             self.version = self.check_format(create)
         except BaseException:
@@ -297,8 +298,8 @@ def database_options(rocks):
     options.set_stats_dump_period_sec(0)
     options.set_stats_persist_period_sec(0)
     options.set_skip_stats_update_on_db_open(True)
-    # What was flushed is read back whole; what a power loss left half written behind it is dropped.
-    options.set_wal_recovery_mode(rocks.DBRecoveryMode.point_in_time())
+    # Any other mode may drop what was flushed, and say nothing.
+    options.set_wal_recovery_mode(rocks.DBRecoveryMode.absolute_consistency())
     return options
 
 
@@ -326,11 +327,44 @@ def prepare_folder(path, create):
 
 
 def open_database(rocks, path):
-    """Open RocksDB in `path`; its errors become messages that help."""
+    """Open RocksDB in `path`; its errors become messages that help. Returns it, and its notes (see Backend)."""
     try:
-        return rocks.Rdict(path, options=database_options(rocks), access_type=rocks.AccessType.read_write())
+        return open_rocksdb(rocks, path, database_options(rocks)), []
     except Exception as error:
+        reason = str(error)
+    if not reason.startswith("Corruption"):
+        raise StoreError(opening_failed(path, reason))
+    return open_damaged(rocks, path, reason)
+
+
+def open_damaged(rocks, path, reason):
+    """The same if it is the write-ahead log that is damaged: the database is that of the moment before the damage."""
+    options = database_options(rocks)
+    options.set_wal_recovery_mode(rocks.DBRecoveryMode.point_in_time())
+    names = ", ".join(kv_wal.log_names(path))
+    kept = None if kv_wal.is_torn(path, reason) else kv_wal.keep(path)
+    try:
+        db = open_rocksdb(rocks, path, options)
+    except Exception as error:
+        kv_wal.forget(kept)
         raise StoreError(opening_failed(path, str(error))) from None
+    return db, [damage_note(path, reason, names, kept)]
+
+
+def damage_note(path, reason, names, kept):
+    """What to tell of a log that was damaged. `kept`: where it is now; None: it only ended too early."""
+    if kept is None:
+        return "warn", f"{path}: its log ended within a commit, as after a power loss: that one is dropped"
+    return "error", (
+        f"{path}: its write-ahead log is damaged ({names}: {reason}): what was written behind the damage is lost; "
+        f"after a power loss that is only what had not been flushed. The log as it was is kept in {kept}; "
+        f"`heart kv check --db {path}` reads what is there"
+    )
+
+
+def open_rocksdb(rocks, path, options):
+    """Open RocksDB, or raise its error."""
+    return rocks.Rdict(path, options=options, access_type=rocks.AccessType.read_write())
 
 
 def opening_failed(path, reason):
@@ -364,7 +398,7 @@ def lock_holder(path):
 
 
 def explain(reason, path):
-    """RocksDB's words, with what can be done."""
+    """RocksDB's words about an open database, with what can be done."""
     low = reason.lower()
     if "no space left" in low or "quota" in low:
         return f"the disk is full ({reason})"

@@ -4,16 +4,15 @@ A log is a row of blocks. A commit is one record, or several: the first, those i
 reaches into the next block. RocksDB compares the checksums; here only the heads are read.
 """
 
-import contextlib
 import os
 import shutil
 import struct
+import tempfile
 import time
 
 from . import kv_files
 from .kv_backend import StoreError
 
-KEPT = "damaged-log-"
 BLOCK = 32768
 HEAD = struct.Struct("<IHB")  # checksum, length, kind
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
@@ -36,9 +35,10 @@ def ends_torn(data):
     return end is not None and end < len(data) and not any(end_of(data, at) == len(data) for at in heads(data, end))
 
 
-def heads(data, at):
-    """Where the head of a record could be, behind the one at `at`."""
-    return (at for at in range(at + 1, len(data) - HEAD.size + 1) if FULL <= data[at + HEAD.size - 1] <= LAST)
+def heads(data, end):
+    """Where heads of records could be in the last block, behind `end`."""
+    begin = max(end + 1, len(data) - len(data) % BLOCK)
+    return (at for at in range(begin, len(data) - HEAD.size + 1) if FULL <= data[at + HEAD.size - 1] <= LAST)
 
 
 def end_of(data, at=0):
@@ -47,7 +47,7 @@ def end_of(data, at=0):
     while at < len(data):
         room = BLOCK - at % BLOCK
         if room < HEAD.size:
-            at = end = at + room
+            at = end = min(at + room, len(data))
             continue
         if at + HEAD.size > len(data):
             break
@@ -69,3 +69,32 @@ def read(folder, name):
     """The bytes of a log."""
     with open(os.path.join(folder, name), "rb") as file:
         return file.read()
+
+
+def keep(folder):
+    """Keep the logs of a database as they are, in a new folder inside it; returns that."""
+    kept = None
+    try:
+        kept = tempfile.mkdtemp(prefix=time.strftime("damaged-log-%Y%m%d-%H%M%S-"), dir=folder)
+        for name in log_names(folder):
+            link(os.path.join(folder, name), os.path.join(kept, name))
+        kv_files.sync_folder(kept)
+        kv_files.sync_path(folder)
+    except OSError as error:
+        forget(kept)
+        raise StoreError(f"{folder}: its write-ahead log is damaged and can not be kept: {error.strerror}") from None
+    return kept
+
+
+def link(source, target):
+    """The same file under a second name, or a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+
+
+def forget(kept):
+    """The log was not what kept the database from opening."""
+    if kept:
+        shutil.rmtree(kept, ignore_errors=True)

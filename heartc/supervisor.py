@@ -216,10 +216,7 @@ class Supervisor:
         if self.settings.kv:
             from .kv_redis import RedisStore
 
-            store = RedisStore(self.settings.kv)
-            for note in store.notes:
-                self.engine.log("warn", note)
-            return store
+            return RedisStore(self.settings.kv)
         from .kv_store import Store
 
         store = Store(self.settings.db, always=self.settings.kv_sync == "always")

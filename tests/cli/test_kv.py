@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -243,6 +245,36 @@ def test_check_finds_a_damaged_block(db):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "orruption" in result.stderr or "damaged" in result.stderr
+
+
+def test_damaged_log_is_told_by_whatever_opens_the_database(tmp_path):
+    """Once: then the log is whole again, as far as it goes."""
+    code = f"""
+        import os
+        from heartc import kv_store
+        store = kv_store.Store({str(tmp_path / "db")!r})
+        for i in range(100):
+            store.commit([([], [], [(0, b"%03d" % i, b"\\0" + bytes(500), 0, None)], True)])
+        os.kill(os.getpid(), 9)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT)
+    log = next((tmp_path / "db").glob("*.log"))
+    data = bytearray(log.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    log.write_bytes(data)
+    shutil.copytree(tmp_path / "db", tmp_path / "other")
+    counted = heart("kv", "count", "--db", tmp_path / "db")
+    assert counted.returncode == 0 and 40 < int(counted.stdout) < 60
+    assert re.match(r"heart: .* write-ahead log is damaged .* is kept in .*/damaged-log-", counted.stderr)
+    assert (
+        heart("kv", "check", "--db", tmp_path / "db").stderr
+        == f"{tmp_path}/db: {int(counted.stdout)} records, no problems\n"
+    )
+    checked = heart("kv", "check", "--db", tmp_path / "other")
+    assert checked.returncode == 1
+    assert "is damaged" in checked.stderr and "1 problems" in checked.stderr
+    kv("backup", tmp_path / "copy", db=tmp_path / "db")
+    assert not list((tmp_path / "copy").glob("damaged-log-*"))
 
 
 def test_restore_of_a_damaged_backup_is_refused(db, tmp_path):

@@ -3,10 +3,12 @@
 import contextlib
 import os
 import random
+import shutil
 import subprocess
+import sys
 
 import pytest
-from heart_server import SANITIZED
+from heart_server import ROOT, SANITIZED
 
 from heartc.kv_backend import FAILED, OK, SET, StoreError
 from heartc.kv_store import Store
@@ -95,25 +97,44 @@ def test_read_only_disk_is_named(small_disk):
 
 
 def damaged(path, suffix, change):
-    """Change the bytes of the newest file with this suffix in a closed database."""
+    """Change the bytes of the newest file with this suffix in a closed database. Returns what is in it now."""
     file = max((f for f in path.iterdir() if f.name.endswith(suffix)), key=lambda f: f.name)
     data = bytearray(file.read_bytes())
     assert data
     change(data)
     file.write_bytes(data)
+    return bytes(data)
+
+
+def killed_after(path, code):
+    """Run `code` in a process with an open store, and kill that. (A fork of this one would miss RocksDB's threads.)"""
+    lines = ["from heartc.kv_backend import SET", "from heartc.kv_store import Store", f"store = Store({str(path)!r})"]
+    lines += ["def put(key, value): store.commit([([], [], [(SET, key, value, 0, None)], True)])", code]
+    lines += ["import os; os.kill(os.getpid(), 9)"]
+    child = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, timeout=20)
+    assert child.returncode == -9
 
 
 @pytest.fixture
 def killed(tmp_path):
     """A database that was not closed: 100 commits in the write-ahead log."""
     path = tmp_path / "db"
-    if os.fork() == 0:
-        store = Store(path)
-        for i in range(100):
-            put(store, b"%03d" % i, b"v" * 500)
-        os.kill(os.getpid(), 9)
-    os.wait()
+    killed_after(path, "for i in range(100): put(b'%03d' % i, b'v' * 500)")
     return path
+
+
+def shorten(size):
+    """A change that keeps so many bytes."""
+    return lambda data: data.__delitem__(slice(size, None))
+
+
+def keys(store):
+    return [key for key, *_ in store.scan(b"", b"", 1000)[0]]
+
+
+def kept_logs(path):
+    """What is kept of damaged logs: the bytes of each."""
+    return [file.read_bytes() for file in path.glob("damaged-log-*/*.log")]
 
 
 @pytest.mark.parametrize("tail", [b"", b"\0" * 5000, b"noise" * 1000])
@@ -124,14 +145,106 @@ def test_damaged_end_of_the_log_costs_the_last_commits_only(killed, tail):
 
     damaged(killed, ".log", change)
     store = Store(killed)
-    found = [key for key, *_ in store.scan(b"", b"", 1000)[0]]
+    found = keys(store)
     assert found == [b"%03d" % i for i in range(len(found))]
     assert 97 <= len(found) < 100
+    assert len(store.notes) == 1
     assert put(store, b"new", b"v")[0] == OK
     store.close()
     again = Store(killed)
-    assert again.count(b"", b"") == len(found) + 1
+    assert again.count(b"", b"") == len(found) + 1 and not again.notes
     again.close()
+
+
+@pytest.mark.parametrize("cut", [3, 100, 700, 5000])
+def test_log_that_ends_within_a_commit_is_no_damage(killed, cut):
+    """As after a power loss: that commit had not been flushed. It is told, but nothing needs to be kept."""
+    damaged(killed, ".log", shorten(-cut))
+    store = Store(killed)
+    assert store.notes == [
+        ("warn", f"{killed}: its log ended within a commit, as after a power loss: that one is dropped")
+    ]
+    store.close()
+    assert not kept_logs(killed)
+
+
+def test_log_of_a_killed_store_is_whole(killed):
+    store = Store(killed)
+    assert len(keys(store)) == 100 and not store.notes
+    store.close()
+
+
+MIDDLE = 28_000  # of a log of 56 KB: in its first block, and the second block is the last one
+SECOND = 45_000
+
+
+def flip(data, at):
+    data[at] ^= 0xFF
+
+
+def lengthen(data, at):
+    """Damage the length in the head of the first record behind `at`, so that it seems to end behind the log."""
+    data[data.index(b"\x02\x01", at)] = 0x40  # of more than 512 bytes, a whole commit
+
+
+def blank(data, at):
+    data[at : at + 4096] = bytes(4096)
+
+
+@pytest.mark.parametrize("at", [MIDDLE, SECOND])
+@pytest.mark.parametrize("change", [flip, lengthen, blank])
+def test_damaged_middle_of_the_log_is_told_and_kept(killed, change, at):
+    """Acknowledged commits are lost by the damage: never without a word, and never for good."""
+    log = damaged(killed, ".log", lambda data: change(data, at))
+    store = Store(killed)
+    found = keys(store)
+    assert found == [b"%03d" % i for i in range(len(found))] and 40 < len(found) < 90
+    ((level, text),) = store.notes
+    assert level == "error" and str(killed) in text and "damaged" in text and "heart kv check" in text
+    assert kept_logs(killed) == [log] and str(next(killed.glob("damaged-log-*"))) in text
+    assert put(store, b"new", b"v")[0] == OK
+    store.close()
+    again = Store(killed)
+    assert len(keys(again)) == len(found) + 1 and not again.notes
+    again.close()
+    assert kept_logs(killed) == [log]
+
+
+@pytest.mark.parametrize("change", [flip, lengthen])
+def test_damaged_log_is_kept_where_there_are_no_hard_links(killed, change, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    log = damaged(killed, ".log", lambda data: change(data, MIDDLE))
+    Store(killed).close()
+    assert kept_logs(killed) == [log]
+
+
+def test_large_commit_that_was_cut_off_is_no_damage(tmp_path):
+    """It takes several records of the log, which may end within or between them."""
+    path = tmp_path / "db"
+    killed_after(path, "put(b'small', b'v'); put(b'large', bytes(range(256)) * 800)")
+    whole = max(path.glob("*.log")).read_bytes()
+    for size in (32_768, 32_771, 32_775, 40_000, 65_536, 100_000, len(whole) - 1):
+        copy = tmp_path / f"{size}"
+        shutil.copytree(path, copy)
+        damaged(copy, ".log", shorten(size))
+        store = Store(copy)
+        assert keys(store) == [b"small"] and [level for level, _ in store.notes] == ["warn"], size
+        store.close()
+
+
+def test_older_log_that_lacks_its_end_is_damaged(killed):
+    """What is in a newer one was written later: it is dropped, too."""
+    log = max(killed.glob("*.log"))
+    whole = log.read_bytes()
+    (killed / f"{int(log.stem) + 1:06}.log").write_bytes(whole)
+    damaged(killed, f"{log.name}", shorten(-100))
+    store = Store(killed)
+    assert [level for level, _ in store.notes] == ["error"]
+    store.close()
+    assert len(kept_logs(killed)) == 2
 
 
 def test_damaged_table_fails_the_read_and_names_what_helps(tmp_path):

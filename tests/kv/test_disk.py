@@ -394,3 +394,21 @@ def test_store_that_fails_answers_with_the_reason_and_logs_it_once(tmp_path):
         assert re.match(r"false .*damaged", run(server, inside))
         server.wait_log('"level":"error".*damaged')
         assert run(server, 'return disk.set("new", "v") and disk.fetch("new")') == "v"
+
+
+def test_damaged_log_is_an_error_in_the_log_and_the_server_serves(tmp_path):
+    with Server(APP, *at(tmp_path)) as server:
+        run(
+            server,
+            'for i = 1, 100 do disk.set("k" .. i, ("v"):rep(500), {sync = false}) end return disk.set("last", "v")',
+        )
+        server.process.kill()
+        server.process.wait()
+        server.process.returncode = 0
+    log = max((tmp_path / "db").glob("*.log"))
+    data = bytearray(log.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    log.write_bytes(data)
+    with Server(APP, *at(tmp_path)) as server:
+        server.wait_log('"level":"error".*write-ahead log is damaged.*damaged-log-')
+        assert run(server, 'return disk.has("k1"), disk.has("last"), (disk.set("new", "v"))') == "true false true"
