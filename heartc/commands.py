@@ -107,7 +107,7 @@ BUNDLE = titled(
     switch("--extract", "Write what is in FILE into a new folder."),
 )
 
-KV_ACTIONS = "get set delete list count export import backup restore check compact".split()
+KV_ACTIONS = "get set delete list count export import backup restore repair check compact".split()
 KV = titled(
     "Which store",
     Option("--db", DIR, None, "Folder of the database.", env="DB_PATH", shown="./.heart_db"),
@@ -208,6 +208,7 @@ COMMANDS = (
             "  heart kv import [FILE]\n"
             "  heart kv backup FOLDER           a copy of one moment, verified\n"
             "  heart kv restore FOLDER          make the database of a backup\n"
+            "  heart kv repair FOLDER           make it of what is whole in a damaged one\n"
             "  heart kv check                   read every record\n"
             "  heart kv compact                 give back the room of what was deleted",
             "A server that has the database open does the work and goes on serving. A key that is no printable text "

@@ -4,7 +4,6 @@ The steps work on a kv_store.Store, on the thread that uses it: here for a datab
 for one that a server has.
 """
 
-import contextlib
 import os
 import shutil
 import time
@@ -107,13 +106,23 @@ class ReadOnly(kv_store.Store):
         try:
             self.db = rocks.Rdict(self.path, options=kv_store.database_options(rocks), access_type=access)
         except Exception as error:
-            raise StoreError(f"{self.path}: {kv_store.explain(str(error), self.path)}") from None
+            raise StoreError(f"{self.path}: {not_readable(str(error), self.path)}") from None
         stored = self.db.get(kv_store.FORMAT_KEY)
         found = kv_store.WORD.unpack(stored)[0] if stored else 0
         if not 0 < found <= kv_store.FORMAT:
             self.db.close()
             what = f"written by a newer Heart (format {found}): use that one" if found else "not a database of Heart"
             raise StoreError(f"{self.path}: {what}")
+
+
+def not_readable(reason, path):
+    """Why a backup does not open, and what can be done."""
+    if kv_store.is_damage(reason):
+        return (
+            f"damaged: {reason}. Take another backup; without one, `heart kv repair {path} --db NEW` makes a database "
+            "of what is whole in this one"
+        )
+    return kv_store.explain(reason, path)
 
 
 # ---- Whole works -----------------------------------------------------------------------------------------------
@@ -165,15 +174,31 @@ def verify(folder, tell):
 def restore(source, target, tell):
     """Make the database `target` of the backup `source`. Returns the number of records."""
     records = verify(source, tell)
-    kv_files.refuse_existing(target)
-    partial = target + ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
-    kv_files.copy_folder(source, partial, tell)
-    verify(partial, tell)
-    kv_files.sync_folder(partial)
-    with contextlib.suppress(FileNotFoundError):
-        os.rmdir(target)
-    os.rename(partial, target)
-    kv_files.sync_path(os.path.dirname(os.path.abspath(target)))
+    with kv_files.new_folder(target) as folder:
+        kv_files.copy_folder(source, folder, tell)
+        verify(folder, tell)
     return records
+
+
+def repair(source, target, tell):
+    """Make the database `target` of what is whole in the folder `source` of one that does not open. Returns the number
+    of records, and the problems that are left."""
+    if not any(name.endswith((".sst", ".log")) for name in kv_store.list_folder(source)):
+        raise StoreError(f"{source}: there is no database")
+    with kv_files.new_folder(target) as folder:
+        kv_files.copy_folder(source, folder, tell)
+        rebuild(folder)
+        store = kv_store.Store(folder, create=False)
+        try:
+            return check(Closed(store), tell)
+        finally:
+            store.close()
+
+
+def rebuild(folder):
+    """Have RocksDB find out again which tables and logs make up a database; what it can not read it puts aside."""
+    rocks = kv_store.load_rocksdict()
+    try:
+        rocks.Rdict.repair(folder, kv_store.database_options(rocks))
+    except Exception as error:
+        raise StoreError(f"{folder}: nothing can be made of it: {error}") from None

@@ -27,10 +27,11 @@ ACTIONS = {
     "import": (("file?",), ("from_line",)),
     "backup": (("folder",), ()),
     "restore": (("folder",), ()),
+    "repair": (("folder",), ()),
     "check": ((), ()),
     "compact": ((), ()),
 }
-LOCAL = {"backup", "restore", "check", "compact"}  # of a database on disk only
+LOCAL = {"backup", "restore", "repair", "check", "compact"}  # of a database on disk only
 
 
 def run(action, words, db, kv, quiet, **options):
@@ -342,9 +343,18 @@ def restore(work, folder):
     work.progress.end(f"{work.db}: {counted(records)} restored")
 
 
+def repair(work, folder):
+    """Make the database of --db of what is whole in a damaged one."""
+    return say_checked(work, *kv_care.repair(folder, work.db, work.progress.records))
+
+
 def check(work):
     """Read every record and compare the checksums."""
-    records, problems = kv_care.check(work.store(), work.progress.records)
+    return say_checked(work, *kv_care.check(work.store(), work.progress.records))
+
+
+def say_checked(work, records, problems):
+    """Tell what was found. Returns the exit status."""
     for problem in problems:
         work.progress.end()
         print(f"{work.db}: {problem}", file=sys.stderr)
@@ -380,6 +390,7 @@ WORK = {
     "import": import_lines,
     "backup": backup,
     "restore": restore,
+    "repair": repair,
     "check": check,
     "compact": compact,
 }

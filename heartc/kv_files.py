@@ -1,5 +1,6 @@
 """Folders of databases: made new, copied, moved, and on the disk when a function returns."""
 
+import contextlib
 import os
 import shutil
 
@@ -10,6 +11,25 @@ def refuse_existing(path):
     """An error if there is something."""
     if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
         raise StoreError(f"{path}: exists already; name a new folder, or move this one away")
+
+
+@contextlib.contextmanager
+def new_folder(target):
+    """Gives a folder to fill, which becomes `target`, where nothing may be. It is whole or is not there."""
+    refuse_existing(target)
+    partial = target + ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
+    try:
+        yield partial
+        sync_folder(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(target)
+    os.rename(partial, target)
+    sync_path(os.path.dirname(os.path.abspath(target)))
 
 
 def take_folder(source, target, tell):

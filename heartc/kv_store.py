@@ -13,6 +13,7 @@ Keys, by their first byte:
 import errno
 import fcntl
 import os
+import re
 import struct
 import time
 
@@ -30,6 +31,8 @@ VERSION_KEY, FORMAT_KEY = META + b"version", META + b"format"
 # What an open adds to the version, so that none is given twice after a power loss that took unflushed commits.
 VERSION_LEAP = 1 << 20
 KIB, MIB = 1 << 10, 1 << 20
+# What may be in the folder before a database has its first log.
+OURS = re.compile(r"LOCK|LOG|IDENTITY|MANIFEST-000001|\d+\.dbtmp|rocksdict-config\.json|admin\.sock|LOG\.old\..*")
 
 
 def now_ms():
@@ -303,27 +306,36 @@ def database_options(rocks):
     return options
 
 
-def prepare_folder(path, create):
-    """Make the folder, for its owner alone; refuse what is plainly something else."""
+def list_folder(path, create=False):
+    """The names in a database's folder, which is made for its owner alone if it may be."""
     try:
         if create:
             os.makedirs(path, mode=0o700, exist_ok=True)
-        names = os.listdir(path)
+        return os.listdir(path)
     except FileNotFoundError:
         raise StoreError(f"{path}: there is no database (--db names another folder)") from None
     except (FileExistsError, NotADirectoryError):
         raise StoreError(f"{path}: is not a folder; a database needs one of its own (--db)") from None
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from None
-    ours = {"CURRENT", "LOCK", "LOG", "rocksdict-config.json"}
-    if names and "CURRENT" not in names and set(names) - ours - {"admin.sock"}:
-        first = sorted(set(names) - ours)[0]
-        raise StoreError(
-            f"{path}: is not a database of Heart 2 (it holds {first}). Give an empty or new folder with --db; a "
-            "database of Heart v1 can not be read"
-        )
+
+
+def prepare_folder(path, create):
+    """Make the folder; refuse what is plainly something else."""
+    names = list_folder(path, create)
     if not names and not create:
         raise StoreError(f"{path}: there is no database (--db names another folder)")
+    if not names or "CURRENT" in names:
+        return
+    foreign = sorted(name for name in names if not OURS.fullmatch(name))
+    if not foreign:
+        return  # a crash came while the database was made
+    if any(name.startswith("MANIFEST-") for name in names):
+        raise StoreError(no_opening(path, "CURRENT is missing"))
+    raise StoreError(
+        f"{path}: is not a database of Heart 2 (it holds {foreign[0]}). Give an empty or new folder with --db; a "
+        "database of Heart v1 can not be read"
+    )
 
 
 def open_database(rocks, path):
@@ -379,7 +391,16 @@ def opening_failed(path, reason):
                 f"{path}: {who} has this database open. Stop it, or work through it: "
                 f"heart kv get|set|list|backup … --db {path} talk to a running server"
             )
-    return f"{path}: {explain(reason, path)}"
+    return no_opening(path, reason) if is_damage(reason) else f"{path}: {explain(reason, path)}"
+
+
+def no_opening(path, reason):
+    """What to say of a database that is too damaged to be opened."""
+    return (
+        f"{path}: damaged so that it does not open: {reason}. Move the folder away, with all its files; `heart kv "
+        f"restore BACKUP --db {path}` makes the database of a backup; without one, `heart kv repair FOLDER --db {path}"
+        "` makes it of what is whole in the folder that was moved"
+    )
 
 
 def lock_holder(path):
@@ -404,12 +425,18 @@ def explain(reason, path):
         return f"the disk is full ({reason})"
     if "read-only file system" in low or "permission denied" in low:
         return f"the folder can not be written ({reason})"
-    if "corruption" in low or "checksum" in low or "missing files" in low or "no such file" in low:
+    if is_damage(reason):
         return (
             f"damaged: {reason}. `heart kv check --db {path}` says what can be read, `heart kv restore` brings a "
             "backup back"
         )
     return reason
+
+
+def is_damage(reason):
+    """Whether RocksDB's words are about files that are not as it wrote them."""
+    low = reason.lower()
+    return any(word in low for word in ("corruption", "checksum", "missing files", "no such file"))
 
 
 class Naming:

@@ -284,6 +284,36 @@ def test_restore_of_a_damaged_backup_is_refused(db, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("change", [lambda file: file.write_bytes(b"\xff" * 200), os.unlink])
+@pytest.mark.parametrize("name", ["CURRENT", "MANIFEST"])
+def test_advice_for_a_database_that_does_not_open_is_good(db, tmp_path, name, change):
+    """What the message names helps, in the words that it says: restore a backup, or repair without one."""
+    kv("backup", tmp_path / "copy", db=db)
+    before = contents(db)
+    (file,) = (file for file in db.iterdir() if file.name.startswith(name))
+    change(file)
+    for words in (("get", "user:0001"), ("check",)):
+        message = refused(*words, "--db", db)
+        assert f"heart kv restore BACKUP --db {db}" in message and f"heart kv repair FOLDER --db {db}" in message
+    assert "repair" in refused("restore", db, "--db", tmp_path / "new")
+    db.rename(tmp_path / "away")
+    kv("restore", tmp_path / "copy", db=db)
+    assert contents(db) == before
+    shutil.rmtree(db)
+    assert "1504 records, no problems" in heart("kv", "repair", tmp_path / "away", "--db", db).stderr
+    assert contents(db) == before
+
+
+def test_repair_leaves_out_what_can_not_be_read_and_the_damaged_folder_alone(db, tmp_path):
+    flip(db)
+    files = {file.name: file.read_bytes() for file in db.iterdir()}
+    repaired = heart("kv", "repair", db, "--db", tmp_path / "new")
+    assert "Traceback" not in repaired.stderr
+    assert {file.name: file.read_bytes() for file in db.iterdir()} == files
+    assert "exists already" in refused("repair", db, "--db", db)
+    assert "there is no database" in refused("repair", tmp_path / "none", "--db", tmp_path / "newer")
+
+
 def test_compact_gives_room_back(db):
     store = kv_store.Store(db)
     noise = os.urandom(8000)

@@ -486,6 +486,15 @@ def test_folder_of_something_else_is_refused(tmp_path):
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 
+def test_database_whose_making_was_cut_off_is_made(tmp_path):
+    (tmp_path / "db").mkdir()
+    for name in ("MANIFEST-000001", "000001.dbtmp", "IDENTITY", "LOCK", "LOG"):
+        (tmp_path / "db" / name).write_bytes(b"cut")
+    store = kv_store.Store(tmp_path / "db")
+    assert commit(store, (SET, b"k", b"\0v"))[0] == OK
+    store.close()
+
+
 def test_foreign_rocksdb_is_refused(tmp_path):
     rocks = kv_store.load_rocksdict()
     db = rocks.Rdict(str(tmp_path / "db"), kv_store.database_options(rocks))
