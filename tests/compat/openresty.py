@@ -33,14 +33,15 @@ location / {
 
 
 class OpenResty(Nginx):
-    """It runs the Lua code that it is sent; or `server` says what it does, as lines of nginx's configuration."""
+    """It runs the Lua code that it is sent; or `server` says what it does, as lines of nginx's configuration, to which
+    `http` may add some that hold for all."""
 
-    def __init__(self, folder, server=RUN):
+    def __init__(self, folder, server=RUN, http=""):
         home = unpack(*MODULE)
         libraries = ":".join(sorted({str(path.parent) for path in home.rglob("lib*.so.?") if "linux-gnu" in str(path)}))
         super().__init__(
             server,
-            HTTP.format(home=home),
+            HTTP.format(home=home) + http,
             MAIN.format(home=home),
             folder=folder,
             environment={"LD_LIBRARY_PATH": libraries},

@@ -8,12 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
+from dns_server import DnsServer
+from dnslib import RCODE
 from heart_server import Client, Server
 from openresty import OpenResty
 
 CASES = Path(__file__).parent / "cases"
 APP = """
 local app = require("heart.v1")
+require("heart.v1.dns").configure({ servers = { "%s" } })
 app.post("/*", function(ctx)
   assert(loadstring(ctx.bytes(), "=case"))()
 end)
@@ -97,11 +100,26 @@ def echo():
         server.shutdown()
 
 
+def name_trouble(request, *_):
+    """What a name server says of names that it will not look up; NotImplemented: look it up."""
+    code = {"ill.test.": RCODE.SERVFAIL, "shut.test.": RCODE.REFUSED}.get(str(request.q.qname))
+    if code is None:
+        return NotImplemented
+    reply = request.reply()
+    reply.header.rcode = code
+    return reply
+
+
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory):
-    """Of the original and of Heart."""
-    with OpenResty(tmp_path_factory.mktemp("nginx")) as original, Server(APP) as heart:
-        yield original.port, heart.port
+    """Of the original and of Heart, which ask one name server."""
+    with DnsServer("here.test. 60 IN A 127.0.0.1", name_trouble) as names:
+        http = f"resolver {names.address} ipv6=off;\n"
+        with (
+            OpenResty(tmp_path_factory.mktemp("nginx"), http=http) as original,
+            Server(APP % names.address) as heart,
+        ):
+            yield original.port, heart.port
 
 
 def answers(port, code):

@@ -17,6 +17,15 @@ function M.is_numeric(host)
   return host:find("^%d+%.%d+%.%d+%.%d+$") ~= nil or host:find("^[%x:]*:[%x:.]*%%?%w*$") ~= nil
 end
 
+-- Heart's reasons → numbers and words of nginx's resolver.
+local REASONS = {
+  ["malformed answer"] = "1: Format error",
+  ["server failure"] = "2: Server failure",
+  ["host not found"] = "3: Host not found",
+  ["refused"] = "5: Operation refused",
+  ["timeout"] = "110: Operation timed out",
+}
+
 ---The addresses of a host.
 ---@param host string
 ---@return string[]?
@@ -29,7 +38,7 @@ function M.resolve(host)
   end
   local found, err = require("heart.v1.dns").resolve(host)
   if not found then
-    return nil, ("%s could not be resolved (%s)"):format(host, tostring(err))
+    return nil, ("%s could not be resolved (%s)"):format(host, REASONS[err] or err)
   end
   return found
 end
