@@ -9,7 +9,7 @@ files["lua_stdlib/heart/boot.lua"] = { globals = { "coroutine", "loadfile", "dof
 -- It reads the files of a bundled application.
 files["lua_stdlib/heart/bundle.lua"] = { globals = { "io", "loadfile", "package" } }
 -- They run after prelude.lua, and with the port of a server.
-files["tests/compat/cases/*.lua"] = { read_globals = { "case", "hold", "release", "ECHO" } }
+files["tests/compat/cases/*.lua"] = { read_globals = { "case", "hold", "release", "ECHO", "TLS" } }
 -- They run after a line that reads `env`.
 files["tests/compat/libraries/*.lua"] = { read_globals = { "env" } }
 -- A configuration file of luafcgid2 is its globals; scripts of both daemons have a function main and find these.

@@ -3,8 +3,10 @@
 The code is in cases/*.lua. DIFFERENT says where Heart's answer is another one, and what it is."""
 
 import socketserver
+import ssl
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from dns_server import DnsServer
 from dnslib import RCODE
 from heart_server import Client, Server
 from openresty import OpenResty
+from tls_servers import Peer, server_context
+from tls_servers import echo as tls_echo
 
 CASES = Path(__file__).parent / "cases"
 APP = """
@@ -62,6 +66,11 @@ DIFFERENT = {
         """you forgot to use "set $http_x_one '';" in the config file to define it first""",
         'raises variable "http_x_one" not changeable',
     ),
+    # Heart ends at the first fault of a certificate, nginx tells the last one.
+    "unknown authority": (
+        'nil "21: unable to verify the first certificate" nil "closed"',
+        'nil "20: unable to get local issuer certificate" nil "closed"',
+    ),
 }
 
 
@@ -100,6 +109,33 @@ def echo():
         server.shutdown()
 
 
+def silent(connection):
+    """Read, and say nothing."""
+    while connection.recv(65536):
+        pass
+
+
+@pytest.fixture(scope="module")
+def encrypted(certificates):
+    """Lua that says where servers with TLS are, and with what one logs in."""
+    wanting = server_context(certificates.server, verify_mode=ssl.CERT_REQUIRED)
+    wanting.load_verify_locations(certificates.root.path)
+    peers = {
+        "server": Peer(tls_echo, server_context(certificates.server)),
+        "expired": Peer(tls_echo, server_context(certificates.expired)),
+        "foreign": Peer(tls_echo, server_context(certificates.foreign)),
+        "wants": Peer(tls_echo, wanting),
+        "plain": Peer(lambda connection: connection.sendall(b"220 hello, this is no TLS\r\n")),
+        "rude": Peer(lambda connection: connection.recv(100)),
+        "silent": Peer(silent),
+    }
+    with ExitStack() as stack:
+        entries = [f"{name} = {stack.enter_context(peer).port}" for name, peer in peers.items()]
+        entries.append(f"certificate = [[{certificates.client.path.read_text()}]]")
+        entries.append(f"key = [[{certificates.client.key.read_text()}]]")
+        yield f"local TLS = {{ {', '.join(entries)} }}\n".encode()
+
+
 def name_trouble(request, *_):
     """What a name server says of names that it will not look up; NotImplemented: look it up."""
     code = {"ill.test.": RCODE.SERVFAIL, "shut.test.": RCODE.REFUSED}.get(str(request.q.qname))
@@ -111,13 +147,14 @@ def name_trouble(request, *_):
 
 
 @pytest.fixture(scope="module")
-def ports(tmp_path_factory):
-    """Of the original and of Heart, which ask one name server."""
+def ports(tmp_path_factory, certificates):
+    """Of the original and of Heart, which ask one name server and trust one CA."""
+    root = certificates.root.path
     with DnsServer("here.test. 60 IN A 127.0.0.1", name_trouble) as names:
-        http = f"resolver {names.address} ipv6=off;\n"
+        http = f"resolver {names.address} ipv6=off;\nlua_ssl_trusted_certificate {root};\nlua_ssl_verify_depth 5;\n"
         with (
             OpenResty(tmp_path_factory.mktemp("nginx"), http=http) as original,
-            Server(APP % names.address) as heart,
+            Server(APP % names.address, env={"SSL_CERT_FILE": str(root)}) as heart,
         ):
             yield original.port, heart.port
 
@@ -137,10 +174,10 @@ def answers(port, code):
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.lua")), ids=lambda path: path.stem)
-def test_answers_are_those_of_the_original(ports, echo, path):
+def test_answers_are_those_of_the_original(ports, echo, encrypted, path):
     if path.stem == "prelude":
         return
-    code = (CASES / "prelude.lua").read_bytes() + b"local ECHO = %d\n" % echo + path.read_bytes()
+    code = (CASES / "prelude.lua").read_bytes() + b"local ECHO = %d\n" % echo + encrypted + path.read_bytes()
     theirs, ours = (answers(port, code) for port in ports)
     assert list(ours) == list(theirs)
     assert len(ours) > 5

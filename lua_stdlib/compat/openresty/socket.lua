@@ -14,6 +14,7 @@ local KEEPALIVE_SIZE = 30 -- connections of a pool
 
 ---@class ngx.socket.tcp
 ---@field sock? any Heart's
+---@field begun? boolean connect was called
 ---@field key? string of its pool
 ---@field gate? any what its pool's backlog waits at
 ---@field timeouts integer[] ms: connect, send, receive
@@ -209,6 +210,7 @@ function tcp:connect(...)
     self.sock:close()
     forget(self)
   end
+  self.begun = true
   local key = options.pool and tostring(options.pool) or port and host .. ":" .. port or host
   self.key, self.size = key, options.pool_size
   if options.backlog then
@@ -458,14 +460,14 @@ local OPTIONS = { keepalive = true, reuseaddr = true, ["tcp-nodelay"] = true, sn
 ---@param name any
 ---@return string? err
 local function option_fault(self, name)
-  if not self.sock then
+  if not self.begun then
     error("socket is never created nor connected", 3)
   elseif name == nil then
     return 'missing the "option" argument'
   elseif not OPTIONS[name] then
     return "unsupported option " .. tostring(name)
   end
-  return nil
+  return not self.sock and "closed" or nil
 end
 
 ---@param name "keepalive"|"reuseaddr"|"tcp-nodelay"|"sndbuf"|"rcvbuf"
@@ -522,14 +524,19 @@ function tcp:setclientcert(certificate, key)
 end
 
 ---Speak TLS from now on.
----@param session? any of an earlier handshake; `false`: give `true` instead of a session
----@param server_name? string
----@param verify? boolean
+---@param ... any session of an earlier handshake (`false`: give `true` instead of one), server name, verify
 ---@return any session
 ---@return string? err
-function tcp:sslhandshake(session, server_name, verify)
-  if not self.sock then
+function tcp.sslhandshake(...)
+  local n = select("#", ...)
+  if n < 1 or n > 5 then
+    error(("ngx.socket sslhandshake: expecting 1 ~ 5 arguments (including the object), but seen %d"):format(n), 2)
+  end
+  local self, session, server_name, verify = ...
+  if not self.begun then
     error("socket is never created nor connected", 2)
+  elseif not self.sock then
+    return nil, "closed"
   end
   local ok, err = require("compat.openresty.tls").handshake(self.sock, self, session, server_name, verify)
   if ok then
