@@ -119,3 +119,28 @@ def test_silent_server_is_a_timeout(lua):
           return (select(2, s:sslhandshake()))
         """
         assert lua.text(code) == "timeout"
+
+
+def test_authorities_of_a_store_are_trusted(lua, certificates):
+    """What lua-resty-openssl makes is an X509_STORE."""
+    with Peer(echo, server_context(certificates.foreign)) as peer:
+        code = f"""{CONNECT}
+          local ffi = require("ffi")
+          local crypto = ffi.load(require("heart.core").libraries.crypto)
+          ffi.cdef("void *X509_STORE_new(void); void X509_STORE_free(void *);")
+          ffi.cdef("int X509_STORE_load_file(void *, char *);")
+          local function store_of(path)
+            local store = ffi.gc(crypto.X509_STORE_new(), crypto.X509_STORE_free)
+            return crypto.X509_STORE_load_file(store, ffi.cast("char *", path)) == 1 and store
+          end
+          local function shake(store)
+            local s = connect({peer.port})
+            assert(s:settrustedstore(store))
+            local ok, err = s:sslhandshake(false, "heart.test", true)
+            return tostring(ok) .. " " .. (err or talk(s))
+          end
+          local told = shake(store_of("{certificates.stranger.path}")) .. ", " .. shake(nil)
+          return told .. ", " .. select(2, connect({peer.port}):settrustedstore("text"))
+        """
+        expected = "true hello, nil 20: unable to get local issuer certificate"
+        assert lua.text(code) == f"{expected}, bad store arg: cdata expected, got string"

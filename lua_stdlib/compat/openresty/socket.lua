@@ -523,6 +523,14 @@ function tcp:setclientcert(certificate, key)
   return require("compat.openresty.tls").set_certificate(self, certificate, key)
 end
 
+---Trust these authorities in place of the system's.
+---@param store any an X509_STORE, as lua-resty-openssl makes them; nil: those of the system
+---@return true?
+---@return string? err
+function tcp:settrustedstore(store)
+  return require("compat.openresty.tls").set_trusted(self, store)
+end
+
 ---Speak TLS from now on.
 ---@param ... any session of an earlier handshake (`false`: give `true` instead of one), server name, verify
 ---@return any session

@@ -1,4 +1,4 @@
----TLS of ngx.socket: handshakes, and the certificates that ngx.ssl has read.
+---TLS of ngx.socket: handshakes, the certificates that ngx.ssl has read, and stores of trusted ones.
 local M = {}
 
 local ffi = require("ffi")
@@ -6,8 +6,19 @@ local contexts = require("heart.tls")
 local library = require("compat.openresty.library")
 local log = require("compat.openresty.log")
 
+-- Under names of our own, since libraries declare them with types of theirs.
 ffi.cdef([[
-const char *X509_verify_cert_error_string(long);
+const char *heart_verify_error(long) __asm__("X509_verify_cert_error_string");
+void *heart_store_certificates(void *) __asm__("X509_STORE_get1_all_certs");
+int heart_stack_size(const void *) __asm__("OPENSSL_sk_num");
+void *heart_stack_value(const void *, int) __asm__("OPENSSL_sk_value");
+void heart_stack_free(void *) __asm__("OPENSSL_sk_free");
+void heart_certificate_free(void *) __asm__("X509_free");
+const void *heart_bio_memory(void) __asm__("BIO_s_mem");
+void *heart_bio_new(const void *) __asm__("BIO_new");
+int heart_bio_free(void *) __asm__("BIO_free");
+int heart_bio_read(void *, void *, int) __asm__("BIO_read");
+int heart_write_certificate(void *, void *) __asm__("PEM_write_bio_X509");
 ]])
 
 ---What ngx.ssl.parse_pem_cert and parse_pem_priv_key give: opaque to their users.
@@ -35,6 +46,49 @@ function M.set_certificate(self, certificate, key)
   return true
 end
 
+---@param bio any
+---@return string
+local function text_of(bio)
+  local parts, room = {}, ffi.new("char[4096]")
+  while true do
+    local n = library.open("crypto").heart_bio_read(bio, room, ffi.sizeof(room))
+    if n <= 0 then
+      return table.concat(parts)
+    end
+    parts[#parts + 1] = ffi.string(room, n)
+  end
+end
+
+---The certificates of an X509_STORE as PEM, which is what contexts take. They may be on another libcrypto.
+---@param store any
+---@return string
+local function certificates_of(store)
+  local crypto = library.open("crypto")
+  local list = crypto.heart_store_certificates(store)
+  local bio = crypto.heart_bio_new(crypto.heart_bio_memory())
+  for i = 0, crypto.heart_stack_size(list) - 1 do
+    local certificate = crypto.heart_stack_value(list, i)
+    crypto.heart_write_certificate(bio, certificate)
+    crypto.heart_certificate_free(certificate)
+  end
+  crypto.heart_stack_free(list)
+  local text = text_of(bio)
+  crypto.heart_bio_free(bio)
+  return text
+end
+
+---@param self ngx.socket.tcp
+---@param store any an X509_STORE; nil: the authorities of the system
+---@return true?
+---@return string? err
+function M.set_trusted(self, store)
+  if store and type(store) ~= "cdata" then
+    return nil, "bad store arg: cdata expected, got " .. type(store)
+  end
+  self.trusted = store and certificates_of(store) or nil
+  return true
+end
+
 -- What a session is to its user: contexts remember theirs, so this only says that there is one.
 local SESSION = setmetatable({}, {
   __tostring = function()
@@ -56,7 +110,7 @@ local function number_of(reason)
     numbers = {}
     local crypto = library.open("crypto")
     for n = VERIFY_MAX, 1, -1 do
-      numbers[ffi.string(crypto.X509_verify_cert_error_string(n))] = n
+      numbers[ffi.string(crypto.heart_verify_error(n))] = n
     end
   end
   return numbers[reason]
@@ -87,6 +141,7 @@ end
 local function encrypt(sock, self, server_name, verify)
   local context, err = contexts.context({
     verify = verify,
+    ca_file = self.trusted,
     certificate = self.certificate,
     key = self.certificate_key,
   })
