@@ -9,6 +9,7 @@ need()    skips a test whose tool is not installed (in CI it fails instead)
 import contextlib
 import json
 import os
+import random
 import re
 import resource
 import shlex
@@ -29,6 +30,8 @@ ROOT = Path(__file__).parent.parent
 SANITIZED_BUILD = os.environ.get("HEART_SANITIZED")  # its folder, if that is what runs
 SANITIZED = SANITIZED_BUILD is not None
 PATIENCE = 60 if SANITIZED else 15  # seconds before a step that should be quick counts as hung
+PORTS = random.Random()  # of this process: others choose other ports
+FIRST_PORT, LAST_PORT = 12000, 32768  # browsers refuse some of those below
 STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) [\x20-\x7e]*\Z")
 FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([\x20-\x7e\x80-\xff\t]*)\Z")
 SANITIZER_REPORT = re.compile(r"AddressSanitizer|runtime error:")
@@ -107,11 +110,29 @@ def wait_until(condition, what, timeout=PATIENCE):
         time.sleep(0.01)
 
 
-def free_port():
-    """A TCP port that nobody uses now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def free_port(*beside):
+    """A port that nobody uses now, for TCP and UDP; so are those as far `beside` it. It is none that the kernel gives
+    to a connection or to who asks for any port, so that it is still free when a server takes it."""
+    while True:
+        port = PORTS.randrange(FIRST_PORT, kernel_ports() - max(beside, default=0))
+        if all(is_free(port + distance) for distance in (0, *beside)):
+            return port
+
+
+def kernel_ports():
+    """The first port that the kernel gives away, if it leaves enough of them below."""
+    return max(int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]), LAST_PORT)
+
+
+def is_free(port):
+    """Whether nobody has this port on any address."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as s:
+            try:
+                s.bind(("", port))
+            except OSError:
+                return False
+    return True
 
 
 class Response:

@@ -11,23 +11,11 @@ import socket
 import threading
 
 import redis
-from heart_server import PATIENCE, need, wait_until
+from heart_server import PATIENCE, free_port, need, wait_until
 from private_server import PrivateServer
 
 BUS = 10000  # a node of a cluster listens there too, above its port
 NODE_TIMEOUT = 1000  # ms until the others of a cluster believe that a node is lost
-
-
-def cluster_port():
-    """A free port whose bus port is free too."""
-    while True:
-        with socket.socket() as s, socket.socket() as bus:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-            if port + BUS < 65536:
-                with contextlib.suppress(OSError):
-                    bus.bind(("127.0.0.1", port + BUS))
-                    return port
 
 
 class RedisServer(PrivateServer):
@@ -38,7 +26,7 @@ class RedisServer(PrivateServer):
 
     def __init__(self, program="redis-server", port=None, **settings):
         self.program = need(program, "redis-server" if program == "redis-server" else "valkey")
-        super().__init__(port=port or cluster_port())
+        super().__init__(port=port or free_port(BUS))
         self.settings = {"save": "", "appendonly": "no", "bind": "127.0.0.1"} | settings
 
     @property

@@ -631,7 +631,7 @@ def test_mistake_raises(lua, code, message):
 @contextmanager
 def dnsmasq(*words):
     program = need("dnsmasq", "dnsmasq-base")
-    port = free_port()  # of TCP, which has more users, and most likely of UDP, too
+    port = free_port()
     command = [program, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file="]
     command += [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", *words]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)

@@ -18,7 +18,7 @@ def hold(client):
 def full_listener():
     """The port of a listener that accepts nothing: what connects to it waits."""
     with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("127.0.0.1", free_port()))  # which is free at other addresses, too
         listener.listen(0)
         waiting = []
         for _ in range(4):
