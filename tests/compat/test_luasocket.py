@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from heart_server import wait_until
 from lua_shell import Shell
 from peers import Peer, Silent, echo, reset
 
@@ -366,7 +367,7 @@ def test_nothing_is_left_open(lua):
             socket.sleep(0.01)
             return ""
         """)
-        assert lua.server.fds() <= before
+        wait_until(lambda: lua.server.fds() <= before, lambda: f"{lua.server.fds()} descriptors, {before} before")
 
 
 # ---- Servers, datagrams, Unix sockets ---------------------------------------------------------------------------

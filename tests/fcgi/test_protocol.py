@@ -492,4 +492,4 @@ def test_web_server_that_takes_nothing_is_given_up(respond):
     with Client(server.address()) as client:
         client.send(b"".join(request(i, target="/large?bytes=10000000") for i in range(1, 4)))
         wait_until(lambda: server.fds() > before, "the connection is accepted")
-        wait_until(lambda: server.fds() == before, "the connection is closed")
+        wait_until(lambda: server.fds() <= before, "the connection is closed")

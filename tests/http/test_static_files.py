@@ -6,7 +6,7 @@ import time
 from email.utils import formatdate, parsedate_to_datetime
 
 import pytest
-from heart_server import Server, heart, need, run
+from heart_server import Server, heart, need, run, wait_until
 
 APP = """
 local app = require("heart.v1")
@@ -212,10 +212,7 @@ def test_descriptors_are_closed(server):
             client.request(target="/files/big.bin")
             client.exactly(100)
             client.reset()
-    deadline = time.monotonic() + 3
-    while server.fds() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert server.fds() <= before
+    wait_until(lambda: server.fds() <= before, lambda: f"{server.fds()} descriptors, {before} before")
 
 
 def test_file_that_shrinks_while_it_is_sent_cuts_the_answer(server):
