@@ -6,7 +6,8 @@ local current = require("compat.openresty.request")
 
 ---@class compat.openresty.bodysocket
 ---@field read fun(): string?, string? the next part
----@field rest string read and not yet received
+---@field rest string what was read last; the bytes from `at` on were not received yet
+---@field at integer
 ---@field err? string what has ended the body: "closed", "timeout", ...
 local socket = {}
 socket.__index = socket
@@ -21,8 +22,8 @@ function M.open(state, raw)
   elseif not current.is_handler(state) then
     return nil, "only the handler can read the body"
   end
-  local self = setmetatable({ read = state.ctx.reader(), rest = "" }, socket)
-  if not self:fill() then
+  local self = setmetatable({ read = state.ctx.reader(), rest = "", at = 1 }, socket)
+  if not self:gather(1) then
     return nil, "no body"
   end
   return self
@@ -40,18 +41,20 @@ function socket:next()
   return part
 end
 
----@return boolean there is more
-function socket:fill()
-  local part = self:next()
-  self.rest = self.rest .. (part or "")
-  return part ~= nil
+---@return integer bytes that are there
+function socket:count()
+  return #self.rest - self.at + 1
 end
 
 ---Read on until so many bytes are there.
 ---@param size number
 ---@return boolean they are
 function socket:gather(size)
-  local parts, n = { self.rest }, #self.rest
+  local n = self:count()
+  if n >= size then
+    return true
+  end
+  local parts = { self.rest:sub(self.at) }
   while n < size do
     local part = self:next()
     if not part then
@@ -59,7 +62,7 @@ function socket:gather(size)
     end
     parts[#parts + 1], n = part, n + #part
   end
-  self.rest = table.concat(parts)
+  self.rest, self.at = table.concat(parts), 1
   return n >= size
 end
 
@@ -68,8 +71,8 @@ end
 ---@param skip integer
 ---@return string
 function socket:take(n, skip)
-  local data = self.rest:sub(1, n)
-  self.rest = self.rest:sub(n + skip + 1)
+  local data = self.rest:sub(self.at, self.at + n - 1)
+  self.at = self.at + n + skip
   return data
 end
 
@@ -78,21 +81,33 @@ end
 ---@return string err
 ---@return string partial
 function socket:fail()
-  return nil, self.err, self:take(#self.rest, 0)
+  return nil, self.err, self:take(self:count(), 0)
 end
 
+---Read on until the delimiter is there. Each byte is looked at once, and a part is joined to the others once.
 ---@param delimiter string
----@param from integer where to look
----@return integer? at
-function socket:find(delimiter, from)
-  repeat
-    local at = self.rest:find(delimiter, math.max(from, 1), true)
-    if at then
-      return at
+---@return integer? before bytes in front of it
+function socket:find(delimiter)
+  local at = self.rest:find(delimiter, self.at, true)
+  if at then
+    return at - self.at
+  end
+  local parts, n = { self.rest:sub(self.at) }, self:count()
+  local overlap, before = #delimiter - 1, nil
+  local tail = overlap > 0 and parts[1]:sub(-overlap) or ""
+  while not before do
+    local part = self:next()
+    if not part then
+      break
     end
-    from = #self.rest - #delimiter + 2
-  until not self:fill()
-  return nil
+    local seen = tail .. part
+    at = seen:find(delimiter, 1, true)
+    before = at and n - #tail + at - 1
+    parts[#parts + 1], n = part, n + #part
+    tail = overlap > 0 and seen:sub(-overlap) or ""
+  end
+  self.rest, self.at = table.concat(parts), 1
+  return before
 end
 
 ---Receive a line (default), "*a": all, or so many bytes.
@@ -102,15 +117,15 @@ end
 ---@return string? partial
 function socket:receive(what)
   if what == nil or what == "*l" then
-    local at = self:find("\n", 1)
-    if not at then
+    local n = self:find("\n")
+    if not n then
       return self:fail()
     end
-    return (self:take(at - 1, 1):gsub("\r", ""))
+    return (self:take(n, 1):gsub("\r", ""))
   elseif what == "*a" then
     self:gather(math.huge)
     if self.err == "closed" then
-      return self:take(#self.rest, 0)
+      return self:take(self:count(), 0)
     end
     return self:fail()
   end
@@ -129,16 +144,41 @@ end
 ---@return string? err
 ---@return string? partial
 function socket:receiveany(max)
-  if self.rest == "" and not self:fill() then
+  if not self:gather(1) then
     return self:fail()
   end
-  return self:take(max, 0)
+  return self:take(math.min(max, self:count()), 0)
+end
+
+---The next piece up to a delimiter, which is not given in two.
+---@param delimiter string
+---@param size integer bytes at most
+---@param inclusive? boolean
+---@return string? data
+---@return boolean? last the delimiter was behind it, or is the end of it
+function socket:piece(delimiter, size, inclusive)
+  self:gather(size + #delimiter)
+  local near = self.rest:sub(self.at, self.at + size + #delimiter - 1)
+  local at = near:find(delimiter, 1, true)
+  if not at then
+    return #near - #delimiter + 1 >= size and self:take(size, 0) or nil
+  end
+  local before = at - 1
+  local n = inclusive and before + #delimiter or before
+  if n > size and before > 0 then
+    return self:take(math.min(before, size), 0)
+  end
+  return self:take(n, inclusive and 0 or #delimiter), true
 end
 
 ---@param delimiter string
 ---@param options? { inclusive?: boolean }
----@return fun(size?: integer): string?, string?, string?
+---@return (fun(size?: integer): string?, string?, string?)?
+---@return string? err
 function socket:receiveuntil(delimiter, options)
+  if delimiter == "" then
+    return nil, "pattern is empty"
+  end
   local inclusive = options and options.inclusive
   local reached = false -- by reads in pieces
   return function(size)
@@ -146,16 +186,22 @@ function socket:receiveuntil(delimiter, options)
       reached = false
       return nil
     end
-    local at = self:find(delimiter, 1)
-    if not at then
+    reached = false
+    if size and size > 0 then
+      local data, last = self:piece(delimiter, size, inclusive)
+      reached = last or false
+      if not data then
+        return self:fail()
+      end
+      return data
+    end
+    local before = self:find(delimiter)
+    if not before then
       return self:fail()
+    elseif inclusive then
+      return self:take(before + #delimiter, 0)
     end
-    local n = inclusive and at + #delimiter - 1 or at - 1
-    if size and size > 0 and n > size then
-      return self:take(size, 0)
-    end
-    reached = size ~= nil
-    return self:take(n, inclusive and 0 or #delimiter)
+    return self:take(before, #delimiter)
   end
 end
 
