@@ -333,6 +333,53 @@ def test_no_proxy_excepts_hosts(lua, entry, url, excepted):
     assert lua.text(code) == str(excepted).lower()
 
 
+ASK = """
+local app, http = require("heart.v1"), require("heart.v1.http")
+app.get("/", function(ctx)
+  local response, err = http.get(ctx.query("url"), { timeout = 5, redirects = 0 })
+  return err or response.body
+end)
+"""
+
+
+def test_proxies_of_the_environment_are_used(serve):
+    def script(connection, request):
+        if request.method == "CONNECT":
+            connection.answer(b"", "403 Forbidden")
+        else:
+            connection.answer(f"by proxy to {request.target}".encode())
+
+    with Peer(script) as proxy, Peer(lambda c, r: c.answer(b"directly")) as peer:
+        names = {
+            "http_proxy": proxy.url,
+            "https_proxy": f"127.0.0.1:{proxy.port}",
+            "no_proxy": "127.0.0.1,excepted.test",
+        }
+        server = serve(ASK, env=names)
+
+        def ask(url):
+            return server.get(f"/?url={url}").text
+
+        assert ask("http://other.test/x") == "by proxy to http://other.test/x"
+        assert ask("https://other.test/x") == "proxy: refused with status 403"
+        assert ask(peer.url) == "directly"
+        assert ask("http://excepted.test/") == "host not found"
+        assert [(r.method, r.target) for r in proxy.requests] == [
+            ("GET", "http://other.test/x"),
+            ("CONNECT", "other.test:443"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "used"), [("all_proxy", True), ("ALL_PROXY", True), ("HTTP_PROXY", False), ("https_proxy", False)]
+)
+def test_names_of_the_environment_are_those_of_curl(serve, name, used):
+    """HTTP_PROXY is a field of the request in a CGI program."""
+    with Peer(lambda c, r: c.answer(b"by proxy")) as proxy:
+        server = serve(ASK, env={name: proxy.url})
+        assert server.get("/?url=http://name.invalid/").text == ("by proxy" if used else "host not found")
+
+
 # ---- Streams
 
 
