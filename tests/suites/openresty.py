@@ -4,8 +4,8 @@
         --template ~/src/lua-resty-template --pgmoon ~/src/pgmoon
 
 Each option takes the folder of a checkout. What is run is in tests/compat/libraries. Needed: Debian's
-mariadb-server-core, mariadb-client-core, postgresql, nginx and openssl; for pgmoon, whose sources must be built to Lua
-(its releases are), Debian's lua-lpeg and lua-luaossl.
+mariadb-server-core, mariadb-client-core, postgresql, nginx and openssl. The sources of pgmoon must be built to Lua (its
+releases are).
 """
 
 import argparse
@@ -29,6 +29,7 @@ from postgres_server import PostgresServer  # noqa: E402
 # OpenResty comes with lua-resty-string, which lua-resty-http requires; Debian has it under another name.
 PRELUDE = """
 package.path = "%s;" .. package.path .. ";%s/usr/share/lua/5.1/?.lua"
+package.cpath = package.cpath .. ";%s/?.so"
 package.preload["resty.string"] = function() return require("nginx.string") end
 json = require("heart.v1.json")
 """
@@ -92,7 +93,8 @@ def play(name, folder):
     """Run a library's scenario with its sources in `folder`. None, or what went wrong."""
     roots = [Path(folder).resolve() / part for part in ("lib", "")]
     path = ";".join(f"{root}/?.lua;{root}/?/init.lua" for root in roots)
-    prelude = PRELUDE % (path, unpack("lua-nginx-string"))
+    home = unpack("lua-nginx-string", "lua-luaossl", "lua-lpeg")
+    prelude = PRELUDE % (path, home, next(home.glob("usr/lib/*/lua/5.1")))
     code = "local env = json.decode((...))\n" + (TESTS / "compat/libraries" / f"{name}.lua").read_text()
     with LIBRARIES[name]() as env, Shell(prelude=prelude) as shell:
         try:
