@@ -13,8 +13,8 @@ local websocket = require("heart.v1.websocket")
 
 dns.configure({ servers = { config.dns }, cache = 0, timeout = 1, attempts = 1 })
 
-local semaphore, queue, full, mutex, event =
-  task.semaphore(0), task.queue(1), task.queue(1), task.mutex(), task.event()
+local semaphore, mutex, event = task.semaphore(0), task.mutex(), task.event()
+local queue, full = task.queue(1), task.queue(1)
 full:push(1)
 task.spawn(function()
   mutex:lock()

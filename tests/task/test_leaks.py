@@ -1,5 +1,5 @@
-"""What is cancelled, and what is left by its client, leaves nothing: no descriptor, no coroutine, no memory, no process.
-Counters say so for every kind of wait."""
+"""What is cancelled, or left by its client, leaves nothing: no descriptor, coroutine, process or memory. Counters say so
+for every kind of wait."""
 
 import re
 from pathlib import Path
@@ -48,8 +48,7 @@ def children(server):
 def counters(server):
     """Coroutines, sockets, descriptors, processes; and KiB of Lua's memory."""
     found = server.get("/counters").json
-    memory = found.pop("memory")
-    return [*found.values(), server.fds(), children(server)], memory
+    return [found["tasks"], found["suspended"], found["sockets"], server.fds(), children(server)], found["memory"]
 
 
 def settled(server, most):
