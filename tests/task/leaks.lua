@@ -13,6 +13,8 @@ local websocket = require("heart.v1.websocket")
 
 dns.configure({ servers = { config.dns }, cache = 0, timeout = 1, attempts = 1 })
 
+local LARGE = ("x"):rep(32 * 1024 * 1024)
+
 local semaphore, mutex, event = task.semaphore(0), task.mutex(), task.event()
 local queue, full = task.queue(1), task.queue(1)
 full:push(1)
@@ -70,7 +72,7 @@ local WAITS = {
     connected():receive("*l")
   end,
   send = function()
-    connected():send(("x"):rep(32 * 1024 * 1024))
+    connected():send(LARGE)
   end,
   handshake = function()
     socket.connect("127.0.0.1", config.silent, { tls = { verify = false }, timeout = 60 })
