@@ -7,7 +7,7 @@
 #   - holder, first, last and the queue's links are touched under KvLock.guard only;
 #   - a transaction whose lock was taken away is KV_BROKEN: it can read and write no more, and its commit fails;
 #   - one that commits (KV_COMMITTING) keeps the lock until that has ended.
-# Not for stores whose machines are not alone (KvBackend.locks).
+# Other machines that share the store know nothing of it.
 
 cdef enum:
     LOCK_SPINS = 60                 # looks at the lock before its queue is joined
@@ -126,23 +126,14 @@ cdef void lock_release(KvTxn *t) noexcept nogil:
         worker_post(next_.worker, &next_.op.post)
 
 
-cdef void kv_unlock(KvTxn *t) noexcept nogil:
-    """Give the serial lock back, whatever kind it is."""
-    if not t.store.backend.locks:
-        lock_release(t)
-    elif t.lock == KV_HELD:
-        t.store.backend.unlock(t)
-        t.lock = KV_UNLOCKED
-
-
 cdef inline bint lock_holds(KvTxn *t) noexcept nogil:
     """Whether it may go on: it has the lock, or never wanted it."""
-    return not t.serial or load_acquire(&t.lock, __ATOMIC_ACQUIRE) == KV_HELD or t.store.backend.locks
+    return not t.serial or load_acquire(&t.lock, __ATOMIC_ACQUIRE) == KV_HELD
 
 
 cdef inline bint lock_commit(KvTxn *t) noexcept nogil:
     """From now on the lock can not be taken away. False: it was."""
-    return not t.serial or t.store.backend.locks or lock_cas(&t.lock, KV_HELD, KV_COMMITTING)
+    return not t.serial or lock_cas(&t.lock, KV_HELD, KV_COMMITTING)
 
 
 cdef void lock_on_timer(Worker *w, Timer *timer) noexcept nogil:

@@ -282,7 +282,6 @@ cdef int mem_submit(Worker *w, KvTxn *t) noexcept nogil:
 cdef KvBackend MEM_BACKEND
 MEM_BACKEND.name = b"memory"
 MEM_BACKEND.queued = 0
-MEM_BACKEND.locks = 0
 MEM_BACKEND.get = mem_get
 MEM_BACKEND.submit = mem_submit
 MEM_BACKEND.clock = mem_clock

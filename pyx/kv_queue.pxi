@@ -201,7 +201,6 @@ cdef inline void queue_answer(KvTxn *t) noexcept nogil:
 cdef KvBackend DISK_BACKEND
 DISK_BACKEND.name = b"disk"
 DISK_BACKEND.queued = 1
-DISK_BACKEND.locks = 0
 DISK_BACKEND.get = queued_get
 DISK_BACKEND.submit = queued_submit
 DISK_BACKEND.clock = queued_clock

@@ -237,7 +237,7 @@ cdef void txn_close(KvTxn *t) noexcept nogil:
 
 cdef void txn_end(KvTxn *t) noexcept nogil:
     if t.serial:
-        kv_unlock(t)
+        lock_release(t)
     txn_free(t)
 
 

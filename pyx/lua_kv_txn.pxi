@@ -99,13 +99,9 @@ cdef int l_txn_begin(lua_State *L) noexcept nogil:
     t.serial = lua_toboolean(L, 2)
     t.sync = lua_toboolean(L, 3)
     t.op.finish = finish_begin
-    if t.serial:
-        if s.backend.locks:
-            t.request = KV_LOCK
-            t.op.begin = request_begin
-        if s.backend.locks or lock_take(w, t) == PENDING:
-            t.handle = handle
-            return l_wait_op(L, &t.op)
+    if t.serial and lock_take(w, t) == PENDING:
+        t.handle = handle
+        return l_wait_op(L, &t.op)
     txn_open(w.running, t, handle)
     lua_pushboolean(L, 1)
     return 1
@@ -114,13 +110,7 @@ cdef int l_txn_begin(lua_State *L) noexcept nogil:
 cdef int finish_begin(Coro *co, Op *op) noexcept nogil:
     """The lock is here."""
     cdef KvTxn *t = <KvTxn *>op
-    if t.store.backend.locks:
-        if t.result != OK:
-            t.single = 1                    # which push_failure frees
-            return kv_push_failure(co.L, t)
-        t.lock = KV_HELD
-    else:
-        lock_arrived(t.worker, t)
+    lock_arrived(t.worker, t)
     txn_open(co, t, t.handle)
     lua_pushboolean(co.L, 1)
     return 1

@@ -39,7 +39,6 @@ cdef enum KvRequest:
     KV_SCAN                 # `scan` -> items
     KV_COUNT                # `scan` (no limit) -> scan.count
     KV_COMMIT               # reads, ranges, writes -> result, version, each write's result
-    KV_LOCK                 # backends with a lock of their own: take the serial lock, first come, first served
 
 # Immutable bytes with a count of their holders; the bytes follow the struct.
 ctypedef struct KvBlob:
@@ -177,13 +176,10 @@ ctypedef struct KvTxn:
 ctypedef struct KvBackend:
     const char *name
     uint8_t queued          # requests may be answered later
-    uint8_t locks           # it has a serial lock of its own (KV_LOCK): its machines are not alone
     int (*get)(Worker *w, KvStore *s, Span key, KvFound *found, char *room) noexcept nogil
     #       OK: found (or version 0). PENDING: ask with KV_READ. `room` has KV_INLINE bytes
     int (*submit)(Worker *w, KvTxn *t) noexcept nogil
     #       OK: t.result and the answer are there. PENDING: they come with the post
-    void (*unlock)(KvTxn *t) noexcept nogil
-    #       with `locks`: give the serial lock back, without an answer. The transaction is freed right afterwards
     uint64_t (*clock)(KvStore *s) noexcept nogil
     #       ms, the clock of all `expires` of this store
 
