@@ -228,7 +228,7 @@ OPTIONS = titled(
     "Keys and values",
     Option("--kv-memory", SIZE, 64 << 20, "Size of the memory store; beyond it writes fail.", shown="64M"),
     Option("--kv-eviction", EVICTION, "none", "lru: a full memory store drops what was not used for longest."),
-    Option("--kv-lock-timeout", SECONDS, 5, "Time a serial transaction may hold its lock while others wait."),
+    Option("--kv-lock-timeout", SECONDS, 5, "Time a serial transaction may hold its lock."),
     Option("--db", FOLDER, "./.heart_db", "Folder of the disk store.", env="DB_PATH"),
     Option(
         "--kv-sync",

@@ -102,6 +102,13 @@ cdef inline void conn_await(Worker *w, Conn *c, uint32_t events) noexcept nogil:
     poller_modify(w, &c.watch, events | EPOLLRDHUP if c.flags & CONN_WATCHED else events)
 
 
+cdef void conn_watch(Worker *w, Conn *c) noexcept nogil:
+    """The request in progress wants to know when the client leaves, also while no input is read."""
+    if not c.flags & CONN_WATCHED:
+        c.flags |= CONN_WATCHED
+        poller_modify(w, &c.watch, c.watch.interest | EPOLLRDHUP)
+
+
 cdef inline void conn_unwatch(Worker *w, Conn *c) noexcept nogil:
     """The request that wanted to know when the client leaves is answered."""
     if unlikely(c.flags & CONN_WATCHED):

@@ -1,24 +1,28 @@
 # The serial lock of a store: one transaction at a time, first come, first served, across workers.
 # Free, it is taken by a few instructions. Taken by another worker, it is waited for by spinning for about a
 # microsecond, which is how long a transaction that does not wait holds it; then the coroutine waits in a queue, and a
-# Post tells it that the lock is its own (lock_release hands it over, so nobody can overtake). Whoever waits looks, when
-# the time of --kv-lock-timeout is over, whether the holder still has it, and takes it away.
+# Post tells it that the lock is its own (lock_release hands it over, so nobody can overtake).
+# A holder loses the lock when the time of --kv-lock-timeout is over: it finds out itself when it next uses the store or
+# commits, or is found out by who waits. And it loses it when its client leaves. Clients are watched of those who wait
+# for longer than a moment, and of holders that are suspended (lua_abort.pxi), so most transactions cost no system call.
 # Invariants:
 #   - holder, first, last and the queue's links are touched under KvLock.guard only;
-#   - a transaction whose lock was taken away is KV_BROKEN: it can read and write no more, and its commit fails;
-#   - one that commits (KV_COMMITTING) keeps the lock until that has ended.
+#   - a transaction whose lock was taken away (KV_LATE, KV_LEFT) can read and write no more, and its commit fails;
+#   - one that commits (KV_COMMITTING) keeps the lock until that has ended;
+#   - while there is no holder, nobody waits.
 # Other machines that share the store know nothing of it.
 
 cdef enum:
     LOCK_SPINS = 60                 # looks at the lock before its queue is joined
     LOCK_PAUSES = 8                 # cpu_relax between two looks
     LOCK_AGAIN = 10                 # ms until the next look at a holder that commits
+    LOCK_WATCH = 20                 # ms of waiting after which the client is watched
 
 
 cdef inline void lock_grant(KvLock *k, KvTxn *t) noexcept nogil:
     """Under the guard."""
     k.holder = t
-    k.held_since = clock_coarse_ms()
+    t.held_since = clock_coarse_ms()
     t.lock = KV_HELD
 
 
@@ -29,7 +33,7 @@ cdef int lock_take(Worker *w, KvTxn *t) noexcept nogil:
     cdef int i, pause
     for i in range(LOCK_SPINS):
         spin_lock(&k.guard)
-        if k.holder == NULL and k.first == NULL:
+        if k.holder == NULL:
             lock_grant(k, t)
             spin_unlock(&k.guard)
             return OK
@@ -50,9 +54,8 @@ cdef void lock_begin(Worker *w, Op *op) noexcept nogil:
     """The coroutine has yielded: stand in the queue."""
     cdef KvTxn *t = <KvTxn *>op
     cdef KvLock *k = &t.store.serial
-    cdef uint64_t until
     spin_lock(&k.guard)
-    if k.holder == NULL and k.first == NULL:
+    if k.holder == NULL:
         lock_grant(k, t)
         spin_unlock(&k.guard)
         worker_post(w, &t.op.post)
@@ -65,9 +68,8 @@ cdef void lock_begin(Worker *w, Op *op) noexcept nogil:
     else:
         k.first = t
     k.last = t
-    until = k.held_since + w.server.limits.kv_lock
     spin_unlock(&k.guard)
-    timer_set(&w.wheel, &t.lock_timer, until)
+    timer_set(&w.wheel, &t.lock_timer, w.now + LOCK_WATCH)
 
 
 cdef void lock_unlink(KvLock *k, KvTxn *t) noexcept nogil:
@@ -126,33 +128,75 @@ cdef void lock_release(KvTxn *t) noexcept nogil:
         worker_post(next_.worker, &next_.op.post)
 
 
-cdef inline bint lock_holds(KvTxn *t) noexcept nogil:
-    """Whether it may go on: it has the lock, or never wanted it."""
-    return not t.serial or load_acquire(&t.lock, __ATOMIC_ACQUIRE) == KV_HELD
+cdef bint lock_lose(KvTxn *t, int why) noexcept nogil:
+    """Take the lock away from a transaction, if it has it and does not commit: whether that was done."""
+    cdef KvLock *k = &t.store.serial
+    cdef KvTxn *next_ = NULL
+    cdef bint lost
+    spin_lock(&k.guard)
+    lost = k.holder == t and lock_cas(&t.lock, KV_HELD, why)
+    if lost:
+        next_ = lock_hand_on(k)
+    spin_unlock(&k.guard)
+    if next_ != NULL:
+        worker_post(next_.worker, &next_.op.post)
+    return lost
 
 
-cdef inline bint lock_commit(KvTxn *t) noexcept nogil:
-    """From now on the lock can not be taken away. False: it was."""
-    return not t.serial or lock_cas(&t.lock, KV_HELD, KV_COMMITTING)
+cdef const char *lock_lost(KvTxn *t) noexcept nogil:
+    """Why a serial transaction has the lock no more; NULL: it has."""
+    cdef int state = load_acquire(&t.lock, __ATOMIC_ACQUIRE)
+    if state == KV_HELD and clock_coarse_ms() > t.held_since + t.worker.server.limits.kv_lock:
+        if lock_lose(t, KV_LATE):
+            lock_log_late(t.worker)
+        state = load_acquire(&t.lock, __ATOMIC_ACQUIRE)
+    if state == KV_LATE:
+        return b"the transaction held its lock longer than --kv-lock-timeout and was rolled back"
+    if state == KV_LEFT:
+        return b"the client has left: the transaction lost its lock and was rolled back"
+    return NULL
+
+
+cdef inline const char *lock_look(KvTxn *t) noexcept nogil:
+    """Why the transaction may not go on; NULL: it has the lock, or never wanted it."""
+    return lock_lost(t) if t.serial else NULL
+
+
+cdef const char *lock_commit(KvTxn *t) noexcept nogil:
+    """As lock_look; from now on the lock can not be taken away."""
+    cdef const char *why = lock_look(t)
+    if why == NULL and t.serial and not lock_cas(&t.lock, KV_HELD, KV_COMMITTING):
+        why = lock_lost(t)
+    return why
+
+
+cdef inline bint lock_is_held(KvTxn *t) noexcept nogil:
+    """Whether it has a lock that it can lose."""
+    return t.serial and load_acquire(&t.lock, __ATOMIC_ACQUIRE) == KV_HELD
 
 
 cdef void lock_on_timer(Worker *w, Timer *timer) noexcept nogil:
-    """Somebody has waited for the lock since it was taken: is its holder's time over?"""
+    """It waits for longer than a moment: watch its client, and whether the holder's time is over."""
     cdef KvTxn *t = <KvTxn *>(<char *>timer - <size_t>&(<KvTxn *>NULL).lock_timer)
     cdef KvLock *k = &t.store.serial
     cdef KvTxn *next_ = NULL
     cdef uint64_t again = 0
+    coro_watch_client(w, t.op.coro)
     spin_lock(&k.guard)
     if t.lock == KV_WAITING:
-        again = k.held_since + w.server.limits.kv_lock
+        again = k.holder.held_since + w.server.limits.kv_lock
         if again <= w.now:
             again = w.now + LOCK_AGAIN
-            if k.holder != NULL and lock_cas(&k.holder.lock, KV_HELD, KV_BROKEN):
+            if lock_cas(&k.holder.lock, KV_HELD, KV_LATE):
                 next_ = lock_hand_on(k)
                 again = w.now + w.server.limits.kv_lock
     spin_unlock(&k.guard)
     if again and next_ != t:
         timer_set(&w.wheel, timer, again)
     if next_ != NULL:
-        log_z(w, LEVEL_WARN, b"kv: a serial transaction held its lock longer than --kv-lock-timeout: rolled back")
+        lock_log_late(w)
         worker_post(next_.worker, &next_.op.post)
+
+
+cdef void lock_log_late(Worker *w) noexcept nogil:
+    log_z(w, LEVEL_WARN, b"kv: a serial transaction held its lock longer than --kv-lock-timeout: rolled back")

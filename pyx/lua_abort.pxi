@@ -1,6 +1,7 @@
-# ctx.on_abort: what happens when a client leaves before its answer is complete. Only for requests that ask are clients
-# watched while no input is read: by EPOLLRDHUP, which tells the end of the stream, and nothing about pipelined input.
-# The connection is closed then, as it is after a reset; the handler runs on unless it asked to be cancelled.
+# What happens when a client leaves before its answer is complete: ctx.on_abort, and the end of serial transactions. Only
+# for requests that ask, or that others wait for with the lock of a store (kv_lock.pxi), are clients watched while no
+# input is read: by EPOLLRDHUP, which tells the end of the stream, and nothing about pipelined input. The connection is
+# closed then, as it is after a reset; the handler runs on unless it asked to be cancelled.
 
 cdef int l_ctx_on_abort(lua_State *L) noexcept nogil:
     """on_abort(fn): run fn in a task; on_abort(): cancel the handler."""
@@ -20,9 +21,8 @@ cdef int l_ctx_on_abort(lua_State *L) noexcept nogil:
     r.coro.ctx.shared = 1
     if r.conn == NULL:                  # too late to watch
         req_aborted(w, r)
-    elif not r.conn.flags & CONN_WATCHED:
-        r.conn.flags |= CONN_WATCHED
-        poller_modify(w, &r.conn.watch, r.conn.watch.interest | EPOLLRDHUP)
+    else:
+        conn_watch(w, r.conn)
     return 0
 
 
@@ -58,3 +58,29 @@ cdef void task_start(Worker *w, Coro *parent, int function) noexcept nogil:
     s.enforced = before
     coro_list(co)
     coro_soon(w, co)
+
+
+# ---- Serial transactions ---------------------------------------------------------------------------------
+
+cdef void coro_watch_client(Worker *w, Coro *co) noexcept nogil:
+    """Notice when the client of the coroutine's request leaves, if there is one."""
+    if co != NULL and co.req != NULL and co.req.conn != NULL:
+        conn_watch(w, co.req.conn)
+
+
+cdef void txns_suspended(Worker *w, Coro *co) noexcept nogil:
+    """A coroutine with open transactions waits: what holds a serial lock ends with its client. (A request to the store
+    itself does not take long.)"""
+    cdef KvTxn *t = co.txns
+    while t != NULL:
+        if co.op != &t.op and lock_is_held(t):
+            coro_watch_client(w, co)
+        t = t.outer
+
+
+cdef void txns_client_gone(Coro *co) noexcept nogil:
+    cdef KvTxn *t = co.txns
+    while t != NULL:
+        if t.serial:
+            lock_lose(t, KV_LEFT)
+        t = t.outer

@@ -69,8 +69,9 @@ cdef inline KvTxn *handle_txn(lua_State *L, KvHandle *handle) noexcept nogil:
 cdef inline KvTxn *l_txn(lua_State *L) noexcept nogil:
     """The same for a store function; the serial lock must still be its own."""
     cdef KvTxn *t = handle_txn(L, <KvHandle *>lua_touserdata(L, lua_upvalueindex(1)))
-    if unlikely(not lock_holds(t)):
-        luaL_error(L, b"the transaction held its lock longer than --kv-lock-timeout and was rolled back")
+    cdef const char *why = lock_look(t)
+    if unlikely(why != NULL):
+        luaL_error(L, b"%s", why)
     return t
 
 
@@ -128,10 +129,11 @@ cdef int l_txn_submit(lua_State *L, KvTxn *t, uint8_t request,
 
 cdef int l_txn_commit(lua_State *L) noexcept nogil:
     cdef KvTxn *t = handle_txn(L, <KvHandle *>lua_touserdata(L, 1))
+    cdef const char *why = lock_commit(t)
     cdef Coro here
-    if not lock_commit(t):
+    if why != NULL:
         lua_pushnil(L)
-        lua_pushstring(L, b"the transaction held its lock longer than --kv-lock-timeout and was rolled back")
+        lua_pushstring(L, why)
         return 2
     if t.nwrites == 0 and t.nranges == 0 and t.nreads <= 1:
         here.L = L
@@ -156,7 +158,7 @@ cdef int finish_commit(Coro *co, Op *op) noexcept nogil:
 
 cdef int l_txn_stale(lua_State *L) noexcept nogil:
     cdef KvTxn *t = handle_txn(L, <KvHandle *>lua_touserdata(L, 1))
-    if t.result == KV_FAILED or (t.nranges == 0 and t.nreads <= 1):
+    if t.result == KV_FAILED or (t.nranges == 0 and t.nreads <= 1) or lock_look(t) != NULL:
         lua_pushboolean(L, 0)
         return 1
     t.nwrites = 0

@@ -298,6 +298,8 @@ cdef bint lua_suspend_request(Worker *w, Coro *co, Req *r) noexcept nogil:
             coro_queue(w, co)
             return False
         return True
+    if unlikely(co.txns != NULL):
+        txns_suspended(w, co)
     if co.wait == WAIT_READ:
         r.waiter = co
         r.flags |= REQ_READING
@@ -383,6 +385,7 @@ cdef void lua_client_gone(Worker *w, Req *r) noexcept nogil:
     """The connection closed under a handler."""
     if r.waiter != NULL:
         lua_waiter_gone(w, r)
+    txns_client_gone(r.coro)
     if r.coro.op != NULL:
         op_client_gone(w, r.coro)
     if r.on_abort != LUA_NOREF or r.flags & REQ_CANCEL:

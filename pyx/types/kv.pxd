@@ -122,7 +122,8 @@ cdef enum KvLockState:
     KV_WAITING
     KV_HELD
     KV_COMMITTING           # held, and can not be broken any more
-    KV_BROKEN               # held for too long: taken away
+    KV_LATE                 # taken away: it was held for too long
+    KV_LEFT                 # ... the client has left
 
 # What a transaction's userdata holds.
 ctypedef struct KvHandle:
@@ -168,7 +169,7 @@ ctypedef struct KvTxn:
     int lock                # KvLockState; shared
     KvTxn *lock_next        # KvLock: who waits behind
     KvTxn *lock_prev
-    uint64_t held_since     # ms
+    uint64_t held_since     # clock_coarse_ms when it got the lock
     Timer lock_timer        # while it waits
     void *backend           # a queued backend's own
 
@@ -189,7 +190,6 @@ ctypedef struct KvLock:
     KvTxn *holder
     KvTxn *first            # who waits
     KvTxn *last
-    uint64_t held_since     # ms
     char gap[KV_LINE]
 
 # ---- the memory store (kv_mem.pxi, kv_shard.pxi)

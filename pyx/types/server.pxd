@@ -21,7 +21,7 @@ ctypedef struct Limits:
     uint64_t ws_ping        # without a sign of life, until a ping is sent
     uint64_t ws_timeout     # for an answer to it
     uint64_t ws_close_timeout
-    uint64_t kv_lock        # ms that a serial transaction may hold its lock while others wait
+    uint64_t kv_lock        # ms that a serial transaction may hold its lock
 
 # What the main thread asks of a worker. Shared, atomic.
 cdef enum Command:

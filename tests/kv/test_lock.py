@@ -1,10 +1,11 @@
 """serialTransaction: one at a time, first come, first served, and every way to lose the lock."""
 
 import signal
+import subprocess
 import time
 
 import pytest
-from heart_server import wait_until
+from heart_server import SANITIZED, need, wait_until
 from stores import Failed
 
 HOLD = "return kv.serialTransaction(function(s) app.sleep(?) s.set('order', s.get('order') .. ?) end)"
@@ -57,7 +58,17 @@ def test_error_gives_the_lock_on(store, end):
         assert waiter.receive() == [True]
 
 
-def test_client_that_resets_while_it_waits_leaves_the_queue(store):
+def close(client):
+    """The end of the stream, as a browser whose page is left sends it."""
+    client.connection.close()
+
+
+def reset(client):
+    client.connection.reset()
+
+
+@pytest.mark.parametrize("leave", [close, reset])
+def test_client_that_leaves_while_it_waits_leaves_the_queue(store, leave):
     with store.on_worker(0) as holder, store.on_worker(1) as last:
         gone = store.on_worker(1)
         holder.send(HOLD, 0.3, "a")
@@ -65,18 +76,77 @@ def test_client_that_resets_while_it_waits_leaves_the_queue(store):
         gone.send(HOLD, 0, "gone")
         time.sleep(0.05)
         last.send(HOLD, 0, "b")
-        gone.connection.reset()
+        leave(gone)
         assert holder.receive() == last.receive() == [True]
         assert store.one("return kv.get('order')") == "ab"
 
 
-def test_client_that_resets_while_it_holds_does_not_stop_others(store):
+@pytest.mark.parametrize("leave", [close, reset])
+@pytest.mark.parametrize("wait", ["app.sleep(0.6)", "coroutine.wrap(function() app.sleep(0.6) end)()"])
+def test_client_that_leaves_loses_its_lock(store, leave, wait):
+    """At once: what it has written is rolled back, and it can not go on."""
     holder = store.on_worker(0)
-    holder.send(HOLD, 0.2, "a")
-    time.sleep(0.05)
-    holder.connection.reset()
+    holder.send(f"""
+      ended = nil
+      local ok, err = pcall(kv.serialTransaction, function(s)
+        s.set('order', 'gone')
+        {wait}
+        s.set('order', 'gone')
+      end)
+      kv.set('ended', tostring(err))""")
+    time.sleep(0.1)
+    start = time.monotonic()
+    leave(holder)
     assert store.run(HOLD, 0, "b") == [True]
-    assert store.one("return kv.get('order')") == "ab"
+    assert time.monotonic() - start < 0.4
+    wait_until(lambda: store.one("return kv.has('ended')"), "the holder ends")
+    assert "the client has left: the transaction lost its lock" in store.one("return kv.get('ended')")
+    assert store.one("return kv.get('order')") == "b"
+
+
+def test_commit_of_a_client_that_has_left_fails(store):
+    holder = store.on_worker(0)
+    holder.send(
+        "local ok, err = kv.serialTransaction(function(s) s.set('k', 1) app.sleep(0.3) end) kv.set('ended', err)"
+    )
+    time.sleep(0.1)
+    close(holder)
+    wait_until(lambda: store.one("return kv.has('ended')"), "the holder ends")
+    assert "the client has left" in store.one("return kv.get('ended')")
+    assert store.one("return kv.has('k')") is False
+
+
+def test_client_that_stays_keeps_its_lock_and_its_connection(store):
+    """It is watched while its function waits, and no longer."""
+    with store.on_worker(0) as client:
+        for n in range(3):
+            assert client.run(HOLD, 0.05, str(n)) == [True]
+            assert client.run("app.sleep(0.01) return 1") == [1]
+        assert store.one("return kv.get('order')") == "012"
+
+
+@pytest.mark.skipif(SANITIZED, reason="strace and a sanitizer together are too slow")
+def test_transaction_that_does_not_wait_costs_no_system_call(open_memory, tmp_path):
+    store = open_memory(workers=1)
+    with store.client() as client:
+        client.run("return 1")
+        words = [
+            need("strace", "strace"),
+            "-f",
+            "-e",
+            "trace=epoll_ctl",
+            "-o",
+            tmp_path / "trace",
+            "-p",
+            store.server.pid,
+        ]
+        with subprocess.Popen([str(w) for w in words], stderr=subprocess.PIPE) as tracer:
+            tracer.stderr.readline()
+            time.sleep(0.3)
+            code = "for _ = 1, 20 do kv.serialTransaction(function(s) s.set('n', s.get('n') .. 'x') end) end"
+            assert client.run(code) == []
+            tracer.send_signal(signal.SIGINT)
+    assert "epoll_ctl" not in (tmp_path / "trace").read_text()
 
 
 def test_wait_where_lua_can_not_yield_is_an_error_and_leaves_nothing(store):
@@ -119,10 +189,39 @@ def test_commit_after_the_lock_was_taken_away_fails(open_store):
     assert store.one("return kv.has('k')") is False
 
 
-def test_lock_that_nobody_waits_for_is_not_taken_away(open_store):
+def test_lock_that_nobody_waits_for_is_taken_away_too(open_store):
     store = open_store("--kv-lock-timeout", "0.1")
-    assert store.run(HOLD, 0.4, "a") == [True]
-    assert store.one("return kv.get('order')") == "a"
+    with pytest.raises(Failed, match="held its lock longer than --kv-lock-timeout"):
+        store.run(HOLD, 0.3, "a")
+    late, reason = store.run("return kv.serialTransaction(function(s) s.set('k', 1) app.sleep(0.3) end)")
+    assert late is None and "held its lock longer than --kv-lock-timeout" in reason
+    assert store.one("return kv.get('order') .. kv.get('k')") == ""
+    assert store.server.wait_log("held its lock longer")
+    assert store.run(HOLD, 0, "b") == [True]
+
+
+def test_function_that_computes_for_too_long_loses_its_lock(open_store):
+    store = open_store("--kv-lock-timeout", "0.1")
+    code = """
+      return kv.serialTransaction(function(s)
+        s.set('k', 1)
+        local t = os.clock()
+        while os.clock() < t + 0.25 do end
+        s.set('k', 2)
+      end)"""
+    with pytest.raises(Failed, match="held its lock longer than --kv-lock-timeout"):
+        store.run(code)
+    assert store.one("return kv.has('k')") is False
+
+
+def test_time_counts_from_when_the_lock_was_got(open_store):
+    """Not from when it was waited for."""
+    store = open_store("--kv-lock-timeout", "0.4")
+    with store.on_worker(0) as holder, store.on_worker(0) as waiter:
+        holder.send(HOLD, 0.3, "a")
+        time.sleep(0.05)
+        waiter.send(HOLD, 0.3, "b")
+        assert holder.receive() == waiter.receive() == [True]
 
 
 def test_every_one_of_a_queue_gets_its_own_time(open_store):

@@ -42,6 +42,10 @@ cdef void coro_soon(Worker *w, Coro *co) noexcept nogil:
     pass
 
 
+cdef void coro_watch_client(Worker *w, Coro *co) noexcept nogil:
+    pass
+
+
 cdef void worker_command(Worker *w) noexcept nogil:
     pass
 
