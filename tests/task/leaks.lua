@@ -11,7 +11,7 @@ local task = require("heart.v1.task")
 local memory = require("heart.v1.kv.memory")
 local websocket = require("heart.v1.websocket")
 
-dns.configure({ servers = { config.dns }, cache = 0, timeout = 1, attempts = 1 })
+dns.configure({ servers = { config.dns }, cache = 0, timeout = 3, attempts = 1 })
 
 local LARGE = ("x"):rep(32 * 1024 * 1024)
 

@@ -1,5 +1,5 @@
-"""A wait that is cancelled, or left by its client, leaves nothing: no descriptor, coroutine, process or memory. Counters
-say so for every kind of wait."""
+"""A wait that is cancelled, or whose client leaves, leaves nothing: no descriptor, coroutine, process or memory.
+Counters say so for every kind of wait."""
 
 import re
 from pathlib import Path
