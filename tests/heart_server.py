@@ -472,6 +472,10 @@ class Server:
             timeout,
         )
 
+    def wait_begun(self, handlers=1):
+        """Wait until so many handlers have printed that they have begun: their requests are in flight."""
+        wait_until(lambda: self.logs().count("begun") >= handlers, lambda: f"{handlers} begin:\n{self.tail()}")
+
     def access(self):
         """The request lines of the production log so far, as dictionaries."""
         return [entry for entry in map(json.loads, self.lines["stdout"]) if "status" in entry]

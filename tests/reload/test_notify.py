@@ -15,7 +15,7 @@ from heart_server import PATIENCE, SANITIZED, heart, heart_command, heart_enviro
 APP = """
 local app = require("heart.v1")
 app.get("/", function(ctx) return "hello" end)
-app.get("/sleep/:s", function(ctx) app.sleep(tonumber(ctx.pathParam("s"))) return "awake" end)
+app.get("/sleep/:s", function(ctx) print("begun") app.sleep(tonumber(ctx.pathParam("s"))) return "awake" end)
 app.get("/stuck/:s", function(ctx)
   local stop = os.time() + tonumber(ctx.pathParam("s"))
   while os.time() < stop do end
@@ -126,7 +126,7 @@ def test_stopping_comes_before_the_requests_in_flight_end(serve, manager):
     server = serve(APP, env=manager.environment())
     with server.connect() as client:
         client.request(target="/sleep/0.6")
-        time.sleep(0.1)
+        server.wait_begun()
         server.signal(signal.SIGTERM)
         manager.wait("STOPPING")
         assert server.alive()
@@ -194,7 +194,7 @@ def test_keep_alives_go_on_while_requests_are_drained(serve, manager):
     server = serve(APP, workers=2, env=manager.environment(**watchdog()))
     with server.connect() as client:
         client.request(target=f"/sleep/{6 * INTERVAL}")
-        time.sleep(0.1)
+        server.wait_begun()
         server.signal(signal.SIGTERM)
         manager.wait("STOPPING")
         begin = time.monotonic()

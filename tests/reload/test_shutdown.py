@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT: finish what is in flight, exit 0 in time; nothing may hang."""
 
+import errno
 import re
 import signal
 import socket
@@ -12,12 +13,13 @@ from heart_server import PATIENCE, Server, heart, heart_command, heart_environme
 APP = """
 local app = require("heart.v1")
 app.get("/", function(ctx) return "hello" end)
-app.get("/sleep/:s", function(ctx) app.sleep(tonumber(ctx.pathParam("s"))) return "awake" end)
-app.get("/stuck", function(ctx) while true do end end)
+app.get("/sleep/:s", function(ctx) print("begun") app.sleep(tonumber(ctx.pathParam("s"))) return "awake" end)
+app.get("/stuck", function(ctx) print("begun") while true do end end)
 app.get("/big", function(ctx) return string.rep("x", 32 * 1024 * 1024) end)
 app.post("/", function(ctx) return #ctx.bytes() end)
 app.get("/stream", function(ctx)
   return ctx.stream(function(write)
+    print("begun")
     for _ = 1, 10 do write("x") app.sleep(0.05) end
   end)
 end)
@@ -30,6 +32,12 @@ def stop(server, number=signal.SIGTERM):
     server.signal(number)
     code = server.wait()
     return code, time.monotonic() - begin
+
+
+def is_refused(address):
+    """Whether nobody listens there."""
+    with socket.socket() as s:
+        return s.connect_ex(address) == errno.ECONNREFUSED
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -57,7 +65,7 @@ def test_request_in_flight_is_finished(serve):
     server = serve(APP)
     with server.connect() as client:
         client.request(target="/sleep/0.6")
-        time.sleep(0.1)
+        server.wait_begun()
         server.signal(signal.SIGTERM)
         response = client.response()
         assert (response.text, response["connection"]) == ("awake", "close")
@@ -69,8 +77,10 @@ def test_stream_and_upload_in_flight_are_finished(serve):
     server = serve(APP)
     with server.connect() as reader, server.connect() as writer:
         reader.request(target="/stream")
-        writer.request("POST", "/", [("Content-Length", "6")]).send(b"abc")
-        time.sleep(0.1)
+        writer.request("POST", "/", [("Content-Length", "6"), ("Expect", "100-continue")])
+        assert writer.head().status == 100
+        writer.send(b"abc")
+        server.wait_begun()
         server.signal(signal.SIGTERM)
         time.sleep(0.1)
         writer.send(b"def")
@@ -94,12 +104,11 @@ def test_new_connections_are_refused_while_it_drains(serve):
     server = serve(APP)
     address = server.address()
     with server.connect() as client:
-        client.request(target="/sleep/0.8")
-        time.sleep(0.1)
+        client.request(target="/sleep/2")
+        server.wait_begun()
         server.signal(signal.SIGTERM)
-        time.sleep(0.2)
-        with pytest.raises(ConnectionRefusedError), socket.create_connection(address, timeout=1):
-            pass
+        wait_until(lambda: is_refused(address), "connections are refused")
+        assert server.alive()
         assert client.response().text == "awake"
     assert server.wait() == 0
 
@@ -109,7 +118,7 @@ def test_pipeline_that_arrived_is_answered(serve):
     server = serve(APP)
     with server.connect() as client:
         client.request(target="/sleep/0.4").request(target="/")
-        time.sleep(0.1)
+        server.wait_begun()
         server.signal(signal.SIGTERM)
         assert client.response().text == "awake"
         rest = client.until_close()
@@ -143,7 +152,7 @@ def test_every_answer_begun_under_load_is_complete(serve):
     for client in clients:
         client.fetch()
         client.request(target="/sleep/0.3")
-    time.sleep(0.1)
+    server.wait_begun(len(clients))
     server.signal(signal.SIGTERM)
     for client in clients:
         assert client.response().text == "awake"
@@ -155,9 +164,9 @@ def test_second_signal_exits_at_once(serve):
     server = serve(APP)
     with server.connect() as client:
         client.request(target="/sleep/5")
-        time.sleep(0.1)
+        server.wait_begun()
         server.signal(signal.SIGTERM)
-        time.sleep(0.2)
+        server.wait_log("stopping")
         assert server.alive()
         _, seconds = stop(server)
         assert seconds < PATIENCE / 10
@@ -168,7 +177,7 @@ def test_stuck_handler_ends_in_the_drain_time_and_is_named(serve, workers):
     server = serve(APP, "--drain-timeout", 0.5, workers=workers)
     with server.connect() as client:
         client.request(target="/stuck")
-        time.sleep(0.2)
+        server.wait_begun()
         code, seconds = stop(server)
     assert code == 1
     assert 0.4 < seconds < 3
@@ -179,7 +188,7 @@ def test_sleeping_handler_past_the_drain_time_is_cut(serve):
     server = serve(APP, "--drain-timeout", 0.4)
     with server.connect() as client:
         client.request(target="/sleep/30")
-        time.sleep(0.1)
+        server.wait_begun()
         code, seconds = stop(server)
     assert seconds < 3
     assert code in (0, 1)
@@ -227,7 +236,7 @@ def test_hang_up_signal_during_a_drain_is_harmless(serve):
     server = serve(APP)
     with server.connect() as client:
         client.request(target="/sleep/0.5")
-        time.sleep(0.1)
+        server.wait_begun()
         server.signal(signal.SIGTERM)
         time.sleep(0.05)
         server.signal(signal.SIGHUP)
@@ -270,14 +279,15 @@ def test_fifty_shutdowns_under_load_all_end_well():
 def test_stop_while_the_script_loads_is_clean(tmp_path):
     """A signal during start-up ends with 0, once the script has loaded."""
     script = tmp_path / "main.lua"
-    script.write_text("local t = os.clock() while os.clock() - t < 0.6 do end")
+    begun = tmp_path / "begun"
+    script.write_text(f"io.open('{begun}', 'w') local t = os.clock() while os.clock() - t < 0.6 do end")
     with subprocess.Popen(
         [*heart_command(), "serve", script, "--port", "0"],
         env=heart_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     ) as process:
-        time.sleep(0.4)
+        wait_until(begun.exists, "the script runs")
         process.terminate()
         _, errors = process.communicate(timeout=15)
     assert process.returncode == 0, errors

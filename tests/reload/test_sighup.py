@@ -14,7 +14,7 @@ def app(text, more=""):
     return f"""
 local app = require("heart.v1")
 app.get("/", function(ctx) return "{text}" end)
-app.get("/sleep/:s", function(ctx) app.sleep(tonumber(ctx.pathParam("s"))) return "{text}" end)
+app.get("/sleep/:s", function(ctx) print("begun") app.sleep(tonumber(ctx.pathParam("s"))) return "{text}" end)
 {more}
 """
 
@@ -60,7 +60,7 @@ def test_request_in_flight_finishes_on_the_old_code(serve):
     server = serve(app("old"))
     with server.connect() as client:
         client.request(target="/sleep/0.6")
-        time.sleep(0.1)
+        server.wait_begun()
         reload(server, app("new"))
         serves(server, "new")
         assert client.response().text == "old"
@@ -147,7 +147,7 @@ def test_old_state_lives_at_most_its_grace(serve):
     server = serve(app("old"), "--reload-grace", 0.5)
     with server.connect() as client:
         client.request(target="/sleep/5")
-        time.sleep(0.1)
+        server.wait_begun()
         begin = time.monotonic()
         reload(server, app("new"))
         serves(server, "new")
