@@ -10,8 +10,24 @@ from . import __version__, _core, lualib
 TABLE = "licenses.txt"
 STORE = "heartc.kv_store"
 TLS = "heartc._tls"
+METADATA = "importlib.metadata"  # is not in the one-file executable
 JIT = "return tostring((jit.status()))"
 FFI = "return tostring((pcall(require, 'ffi')))"
+# What a library of the one-file executable says of its version, by its name in the table of licences.
+ASK = {
+    "PCRE2": """
+        local ffi, CONFIG_VERSION = require("ffi"), 11
+        ffi.cdef("int pcre2_config_8(uint32_t what, void *where)")
+        local text = ffi.new("char[64]")
+        ffi.load((...)).pcre2_config_8(CONFIG_VERSION, text)
+        return ffi.string(text):match("%S+")
+    """,
+    "zlib": """
+        local ffi = require("ffi")
+        ffi.cdef("const char *zlibVersion(void)")
+        return ffi.string(ffi.load((...)).zlibVersion())
+    """,
+}
 
 
 def run(verbose, json):
@@ -122,19 +138,31 @@ def read_table():
 
 
 def components(cython):
-    """The rows about what is inside this Heart; versions that the process knows are filled in."""
+    """The rows about what is inside this Heart; versions that can be known here are filled in."""
     known = {"Heart": __version__, "Cython runtime": cython}
     known |= {name: version for name, version in versions().items() if name != "LuaJIT"}
-    found = [row for row in read_table() if is_inside(row["where"])]
+    found = [row for row in read_table() if is_inside(row)]
     for row in found:
-        row["version"] = known.get(row["name"], row["version"])
+        row["version"] = known.get(row["name"]) or row["version"] or found_version(row)
     return found
 
 
-def is_inside(where):
-    """Whether a component with this entry in the table is part of what runs."""
+def found_version(row):
+    """The version of a component as it says itself, "" if it can not."""
+    if row["name"] in ASK:
+        return _core.lua_evaluate(ASK[row["name"]], os.path.join(internal(), row["where"]))
+    if row["package"] and not frozen():
+        return importlib.import_module(METADATA).version(row["package"])
+    return ""
+
+
+def is_inside(row):
+    """Whether a component of the table is part of what runs."""
+    where = row["where"]
     if where in ("all", "file"):
         return where == "all" or frozen()
+    if where == "package":
+        return importlib.util.find_spec(row["package"].replace("-", "_")) is not None
     if where == "store":
         return importlib.util.find_spec("rocksdict") is not None
     if where == "glibc":  # it is unpacked only where the machine's own does not do

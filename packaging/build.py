@@ -12,6 +12,7 @@ system: build on the oldest system that is to be supported with its own C librar
 import argparse
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -92,10 +93,32 @@ def install_heart(python, work):
             shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy(path, source / name)
+    add_versions(source / "heartc/licenses.txt")
     run(
         *(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--force-reinstall", "."),
         cwd=source,
         env=environment(source),
+    )
+
+
+def add_versions(table):
+    """Write the versions of what goes into the file, where the table of licences does not have them."""
+    pins = [line.split("==") for line in (HERE / "requirements.txt").read_text().split("\n") if "==" in line]
+    versions = dict(pins) | {"Zstandard": zstd_version()}
+    lines = table.read_text().splitlines()
+    for i, line in enumerate(lines):
+        name, *cells = (cell.strip() for cell in line.split("|"))
+        version = versions.get(name) or versions.get(cells[-1] if cells else "")
+        if version and not cells[0]:
+            lines[i] = " | ".join([name, version, *cells[1:]])
+    table.write_text("\n".join(lines) + "\n")
+
+
+def zstd_version():
+    """The version of the zstd that the launcher gets."""
+    text = Path(header("zstd.h")).read_text()
+    return ".".join(
+        re.search(rf"#define ZSTD_VERSION_{part} +(\d+)", text)[1] for part in ("MAJOR", "MINOR", "RELEASE")
     )
 
 

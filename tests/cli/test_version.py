@@ -42,7 +42,7 @@ def test_verbose_tells_everything():
     assert max(map(len, text.splitlines())) <= 80
     versions = section(text, "Versions")
     assert versions["Heart"] == __version__
-    assert {"LuaJIT", "Python", "lupa", "Typer", "Cython runtime"} <= set(versions)
+    assert {"LuaJIT", "Python", "lupa", "Typer", "click", "Cython runtime", "RocksDB"} <= set(versions)
     assert versions["OpenSSL"].startswith("3.")
     build = section(text, "Build")
     assert build["architecture"] == os.uname().machine

@@ -2,11 +2,12 @@
 
 import re
 import sys
+import tempfile
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from heartc import about, lualib
+from heartc import about, kv_store, lualib
 
 ROOT = Path(__file__).parent.parent.parent
 # What packages wrote before SPDX expressions.
@@ -48,6 +49,18 @@ def test_versions_are_those_that_are_pinned():
     assert {name: found.get(name) for name in pinned()} == pinned(), "run this file with --write"
 
 
+def rocksdb_version(folder):
+    """What the store says of itself in its files."""
+    kv_store.load_rocksdict().Rdict(str(folder / "store")).close()
+    options = next((folder / "store").glob("OPTIONS-*")).read_text()
+    return re.search(r"^  rocksdb_version=(\S+)$", options, re.MULTILINE)[1]
+
+
+def test_version_of_rocksdb_is_the_one_in_rocksdict(tmp_path):
+    found = {row["name"]: row["version"] for row in about.read_table()}
+    assert found["RocksDB"] == rocksdb_version(tmp_path), "run this file with --write"
+
+
 def test_all_that_is_depended_on_is_listed():
     """Whatever the installed heart needs at run time, and what that needs."""
     listed = {row["package"] for row in about.read_table()}
@@ -73,13 +86,16 @@ def test_every_licence_is_an_expression():
 
 
 def write():
-    """Set the versions of the pinned packages."""
+    """Set the versions of the pinned packages, and of the store in one of them."""
     path = Path(lualib.data_path(about.TABLE))
     lines = path.read_text().splitlines()
+    with tempfile.TemporaryDirectory() as folder:
+        rocksdb = rocksdb_version(Path(folder))
     for i, line in enumerate(lines):
         cells = line.split(" | ")
-        if not line.startswith("#") and cells[-1] in pinned():
-            cells[1] = pinned()[cells[-1]]
+        version = rocksdb if cells[0] == "RocksDB" else pinned().get(cells[-1])
+        if not line.startswith("#") and version:
+            cells[1] = version
             lines[i] = " | ".join(cells)
     path.write_text("\n".join(lines) + "\n")
 
