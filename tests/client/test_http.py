@@ -403,6 +403,37 @@ def test_connecting_has_a_time_of_its_own(lua):
             filler.close()
 
 
+def test_slow_servers_make_no_long_turn(lua):
+    """Many that are asked at once, each slow in another place; turns are measured in processor time."""
+
+    def script(connection, request):
+        time.sleep(0.1)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Len")
+        time.sleep(0.1)
+        connection.send(b"gth: 100000\r\n\r\n" + bytes(50000))
+        time.sleep(0.1)
+        connection.send(bytes(50000))
+
+    code = """
+      local tasks = {}
+      core.longest_turn()
+      for i = 1, 100 do
+        tasks[i] = core.task.spawn(http.get, ...)
+      end
+      local n = 0
+      for i = 1, 100 do
+        core.task.wait(tasks[i])
+        n = n + #core.task.results(tasks[i]).body
+      end
+      local _, work = core.longest_turn()
+      return json.encode({ n = n, work = work })
+    """
+    with Peer(script) as peer:
+        found = json.loads(lua.text(code, f"{peer.url}/".encode()))
+    assert found["n"] == 100 * 100000
+    assert found["work"] <= 2, found
+
+
 def test_refused_connection_is_told(lua):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
