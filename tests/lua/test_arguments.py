@@ -5,7 +5,8 @@ from heart_server import Server
 
 PRELUDE = """
 local app = require("heart.v1")
-local channel, dns, fs = require("heart.v1.channel"), require("heart.v1.dns"), require("heart.v1.fs")
+local channel, dgram, dns = require("heart.v1.channel"), require("heart.v1.dgram"), require("heart.v1.dns")
+local fs = require("heart.v1.fs")
 local http, json, kv = require("heart.v1.http"), require("heart.v1.json"), require("heart.v1.kv.memory")
 local log, process, random = require("heart.v1.log"), require("heart.v1.process"), require("heart.v1.random")
 local shared, socket, task = require("heart.v1.shared"), require("heart.v1.socket"), require("heart.v1.task")
@@ -53,6 +54,7 @@ CALLS = {
     "task.gather(1)": "gather: expected functions and tasks, got number",
     "task.gather({ 1 })": "gather: expected functions and tasks, got number",
     "task.race(1)": "race: expected functions and tasks, got number",
+    "task.race()": "race: expected functions and tasks",
     'task.timeout("soon", print)': "bad argument #1 to 'timeout' (number expected, got string)",
     "task.timeout(1, 1)": "bad argument #2 to 'timeout' (function expected, got number)",
     'task.semaphore("x")': "bad argument #1 to 'semaphore' (number expected, got string)",
@@ -162,9 +164,17 @@ CALLS = {
     'http.post("http://x", { body = true })': "http: body: expected string or function, got boolean",
     "socket.connect(1)": "connect: expected a host",
     'socket.connect("x", "y")': "connect: expected a port, got y",
+    'socket.connect("x", 65536)': "connect: expected a port, got 65536",
+    'socket.connect("127.0.0.1", -1)': "connect: expected a port, got -1",
+    "dgram.open(1)": "open: options: expected a table, got number",
+    "dgram.open({ host = 1 })": "open: host: expected a string, got number",
+    'dgram.open({ host = "unix:/x", bind = "::1" })': 'open: host and bind: both begin with "unix:", or none',
+    'dgram.open({ bind = "x" })': "bind: expected an IP address, or a path of 1 to 107 bytes",
+    'dgram.open({ bind = "unix:" .. ("x"):rep(108) })': "bind: expected an IP address, or a path of 1 to 107 bytes",
     "socket.udp(1)": "udp: options: expected a table, got number",
     "socket.listen(true)": "listen: expected a function",
     'socket.listen("127.0.0.1:0", 1)': "listen: expected a function",
+    'socket.listen("127.0.0.1:0", print, { connections = "x" })': "listen: connections: expected a number, got string",
     "udp:send()": "bad argument #1 to 'send' (string expected, got nil)",
     "websocket.connect(1)": "websocket.connect: expected a URL, got number",
     'websocket.connect("ws://x", 1)': "websocket: options: expected a table, got number",

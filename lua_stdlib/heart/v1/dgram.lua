@@ -27,16 +27,6 @@ local function path_of(place)
   return type(place) == "string" and place:match("^unix:(.+)$") or nil
 end
 
----@param options heart.dgram.options
----@return heart.socket?, string? reason
-local function open_unix(options)
-  local host, bind = path_of(options.host), path_of(options.bind)
-  if (options.host and not host) or (options.bind and not bind) then
-    error('open: host and bind: both begin with "unix:", or none', 3)
-  end
-  return core.socket.udp({ kind = "unix", address = host, bind = bind })
-end
-
 ---The first address of a host.
 ---@param options heart.dgram.options
 ---@return string?, string? reason
@@ -60,8 +50,12 @@ function M.open(options)
   if options.host ~= nil and type(options.host) ~= "string" then
     error(("open: host: expected a string, got %s"):format(type(options.host)), 2)
   end
-  if path_of(options.host) or path_of(options.bind) then
-    return open_unix(options)
+  local host, bind = path_of(options.host), path_of(options.bind)
+  if host or bind then
+    if (options.host and not host) or (options.bind and not bind) then
+      error('open: host and bind: both begin with "unix:", or none', 2)
+    end
+    return core.socket.udp({ kind = "unix", address = host, bind = bind })
   end
   local wanted = {
     port = options.port,

@@ -76,6 +76,7 @@ local STAGGER = 0.25 -- seconds between two attempts (RFC 8305 section 5)
 local CONNECT_TIMEOUT = 30
 local RETRY = 0.1 -- seconds without accepting when descriptors are out
 local CONNECTIONS = 10000 -- of one listener on one worker
+local PORT_MAX = 65535
 
 -- ---- Names ---------------------------------------------------------------------------------------------------
 
@@ -256,7 +257,8 @@ function M.connect(host, port, options)
   if type(host) ~= "string" then
     error("connect: expected a host", 2)
   end
-  if port ~= nil and not tonumber(port) then
+  local number = tonumber(port or 0)
+  if not number or number < 0 or number > PORT_MAX then
     error(("connect: expected a port, got %s"):format(tostring(port)), 2)
   end
   options = check_options("connect", options)
@@ -407,6 +409,10 @@ function M.listen(where, handler, options)
     error("listen: expected a function", 2)
   end
   options = check_options("listen", options)
+  local connections = options.connections or CONNECTIONS
+  if type(connections) ~= "number" then
+    error(("listen: connections: expected a number, got %s"):format(type(connections)), 2)
+  end
   local wanted = listen_options(where, options)
   if not wanted then
     error('listen: expected "host:port", a port or "unix:/path"', 2)
@@ -418,7 +424,7 @@ function M.listen(where, handler, options)
   if not listener then
     return nil, err
   end
-  task.spawn(serve, listener, handler, options.connections or CONNECTIONS)
+  task.spawn(serve, listener, handler, connections)
   return listener
 end
 

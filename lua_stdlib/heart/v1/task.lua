@@ -131,6 +131,9 @@ end
 ---@param ... function|heart.task
 ---@return any ... its results; its error is raised
 function M.race(...)
+  if select("#", ...) == 0 then
+    error("race: expected functions and tasks", 2)
+  end
   local tasks = start("race", { ... })
   local first = wait_or_cancel(tasks, false)
   cancel_all(tasks)
