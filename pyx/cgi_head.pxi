@@ -68,6 +68,8 @@ cdef Span *cgi_place(CgiVars *v, Span name) noexcept nogil:
             return &v.length
         return &v.scheme if cgi_is(name, b"REQUEST_SCHEME") else NULL
     if name.n == 15:
+        if cgi_is(name, b"SCRIPT_FILENAME"):
+            return &v.file
         return &v.protocol if cgi_is(name, b"SERVER_PROTOCOL") else NULL
     return NULL
 

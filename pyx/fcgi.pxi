@@ -325,6 +325,8 @@ cdef void fcgi_open(Worker *w, Conn *c, Fcgi *f, Req *r) noexcept nogil:
         return
     r.vars = r.head.size
     r.vars_len = <uint32_t>vars.n
+    r.script = r.vars + <uint32_t>(v.file.p - vars.p) if v.file.n else 0
+    r.script_len = <uint32_t>v.file.n
     r.head.size += r.vars_len
     r.body_buf.n = 0
     if r.head.method == METHOD_HEAD:

@@ -1,26 +1,5 @@
 # core.fcgi: what only requests over FastCGI have, beside Heart's own ctx.
 
-cdef inline Span fcgi_vars(Req *r) noexcept nogil:
-    """The variables of a request as name-value pairs; none if it did not come over FastCGI."""
-    return Span(r.head.base + r.vars, r.vars_len)
-
-
-cdef int l_fcgi_params(lua_State *L) noexcept nogil:
-    """params(ctx) → {name = value} of all variables that the web server has sent; nil: it is no FastCGI. The last one
-    of a name counts."""
-    cdef Req *r = l_served(L)
-    cdef Span rest = fcgi_vars(r)
-    cdef Span name, value
-    if r.proto != &FCGI:
-        return l_nil(L)
-    lua_createtable(L, 0, 32)
-    while fcgi_pair_next(&rest, &name, &value) == OK:
-        l_push_span(L, name)
-        l_push_span(L, value)
-        lua_rawset(L, -3)
-    return 1
-
-
 cdef int l_fcgi_param(lua_State *L) noexcept nogil:
     """param(ctx, name) → one of them; nil: there is none."""
     cdef Req *r = l_served(L)

@@ -245,31 +245,95 @@ cdef int l_script_pass(lua_State *L) noexcept nogil:
         return luaL_error(L, b"pass: only a handler passes its request on, and once")
     if s == NULL or s.busy or s.serve == LUA_NOREF:
         return luaL_error(L, b"pass: the script state takes no request")
-    s.busy = 1
+    script_engage(s)
     s.once = lua_toboolean(L, 3)
-    s.holders += 1                      # the request's
     r.passed = s
     r.flags |= REQ_PASSED
     return 0
 
 
+cdef inline void script_engage(State *s) noexcept nogil:
+    """It has a request, which holds it."""
+    s.busy = 1
+    s.holders += 1
+    if s.front != NULL:
+        s.front.uses += 1
+        s.uses = s.front.uses
+
+
+cdef int l_script_used(lua_State *L) noexcept nogil:
+    """used(box) → how many requests its front had passed on at its last one; nil: it is of no use any more."""
+    cdef State *s = l_script_box(L, 1).state
+    if s == NULL:
+        return l_nil(L)
+    lua_pushnumber(L, <double>s.uses)
+    return 1
+
+
+cdef int l_script_known(lua_State *L) noexcept nogil:
+    """known(boxes, until): in a front: two tables by SCRIPT_FILENAME. A request for a name in them goes to the box's
+    state without the front's handler, if that is idle, before `until` (of core.now())."""
+    cdef State *s = l_state(L)
+    luaL_checktype(L, 1, LUA_TTABLE)
+    luaL_checktype(L, 2, LUA_TTABLE)
+    lua_settop(L, 2)
+    s.known_until = luaL_ref(L, LUA_REGISTRYINDEX)
+    s.known = luaL_ref(L, LUA_REGISTRYINDEX)
+    return 0
+
+
+cdef State *script_find_known(State *front, Span filename) noexcept nogil:
+    """NULL: the front's handler is to decide."""
+    cdef lua_State *L = front.L
+    cdef ScriptBox *box
+    cdef double until
+    lua_rawgeti(L, LUA_REGISTRYINDEX, front.known)
+    lua_rawgeti(L, LUA_REGISTRYINDEX, front.known_until)
+    l_push_span(L, filename)
+    lua_pushvalue(L, -1)
+    lua_rawget(L, -3)
+    until = lua_tonumber(L, -1)
+    lua_settop(L, -2)
+    lua_rawget(L, -3)
+    box = <ScriptBox *>lua_touserdata(L, -1)
+    lua_settop(L, -4)
+    return box.state if box != NULL and <double>clock_ms() < until * 1000 else NULL
+
+
+cdef bint script_serve_known(Worker *w, Req *r) noexcept nogil:
+    """Let a state that is known serve the request. False: there is none, or it can not."""
+    cdef State *s
+    if r.vars_len == 0 or r.script_len == 0:
+        return False
+    s = script_find_known(r.state, Span(r.head.base + r.script, r.script_len))
+    if s == NULL or s.stale or s.busy or s.serve == LUA_NOREF:
+        return False
+    script_engage(s)
+    script_move(w, r, s)
+    return True
+
+
 cdef void script_take(Worker *w, Coro *co) noexcept nogil:
     """The front's handler has returned: the script state goes on with its request."""
     cdef Req *r = co.req
-    cdef State *s = r.passed
-    cdef bint listed = r.flags & REQ_LISTED
     script_leave_behind(w, r)
+    r.coro = NULL
+    coro_recycle(w, co)
+    script_move(w, r, r.passed)
+
+
+cdef void script_move(Worker *w, Req *r, State *s) noexcept nogil:
+    """From its front to a state that is engaged."""
+    cdef bint listed = r.flags & REQ_LISTED
     if listed:
         req_unlist(r)
     state_release(w, r.state)
-    r.coro = NULL
     r.state = s
     r.route = NULL
     r.mount = NULL
     r.status = 200
     if listed:
         req_list(r)
-    coro_recycle(w, co)
     lua_serve(w, r, s.serve)
 
 
@@ -304,6 +368,31 @@ cdef int l_script_serve(lua_State *L) noexcept nogil:
     """serve(fn): in a script state: what answers its requests."""
     l_set_reference(L, &l_state(L).serve)
     return 0
+
+
+cdef int l_script_cookie(lua_State *L) noexcept nogil:
+    """cookie(ctx) → HTTP_COOKIE; nil: the client has none."""
+    cdef Req *r = l_served(L)
+    cdef Span value
+    if not r.head.seen & (1 << HEADER_COOKIE) or \
+            fcgi_pair_find(fcgi_vars(r), b"HTTP_COOKIE", 11, &value) != OK:
+        return l_nil(L)
+    return l_push_span(L, value)
+
+
+cdef int l_script_head(lua_State *L) noexcept nogil:
+    """head(ctx, type, elapsed): the fields that all answers of a script begin with: its type, "" for none; `elapsed`:
+    X-ElapsedTime, the whole milliseconds since the request came."""
+    cdef char text[24]
+    cdef Req *r = l_served(L)
+    cdef Span ctype = l_check_span(L, 2)
+    cdef const char *why = NULL
+    if ctype.n:
+        why = req_add_field(r, Span(b"Content-Type", 12), ctype)
+    if why == NULL and lua_toboolean(L, 3):
+        why = req_add_field(r, Span(b"X-ElapsedTime", 13),
+                            Span(&text[0], put_decimal(text, (clock_ns() - r.started) // 1000000)))
+    return 0 if why == NULL else luaL_error(L, b"%s", why)
 
 
 cdef int l_script_counts(lua_State *L) noexcept nogil:
@@ -374,6 +463,10 @@ cdef void lua_script_open(lua_State *L, State *s) noexcept nogil:
     core_put(L, s, b"idle", l_script_idle)
     core_put(L, s, b"close", l_script_close)
     core_put(L, s, b"pass", l_script_pass)
+    core_put(L, s, b"used", l_script_used)
+    core_put(L, s, b"known", l_script_known)
     core_put(L, s, b"serve", l_script_serve)
+    core_put(L, s, b"cookie", l_script_cookie)
+    core_put(L, s, b"head", l_script_head)
     core_put(L, s, b"counts", l_script_counts)
     core_put(L, s, b"await", l_script_await)

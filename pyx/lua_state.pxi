@@ -76,7 +76,7 @@ cdef State *state_new(Worker *w) noexcept nogil:
     s.worker = w
     s.memory_max = w.server.limits.lua_memory
     s.fallback = s.onerror = s.on_start = s.on_stop = s.errorpage = s.describe = s.ctx_functions = LUA_NOREF
-    s.after = s.pools = s.prelude = s.serve = LUA_NOREF
+    s.after = s.pools = s.prelude = s.serve = s.known = s.known_until = LUA_NOREF
     timer_init(&s.grace, state_on_grace)
     s.L = lua_newstate(state_alloc, s) if s.memory_max else luaL_newstate()
     if s.L == NULL:
@@ -272,6 +272,7 @@ cdef void state_close(Worker *w, State *s) noexcept nogil:
     buf_free(&s.files)
     buf_free(&s.places)
     buf_free(&s.name)
+    form_free(s.form)
     free(s)
 
 

@@ -238,6 +238,8 @@ cdef void req_serve(Worker *w, Req *r) noexcept nogil:
         handler = r.mount.handler
     else:
         handler = r.state.fallback if r.status < 500 else LUA_NOREF
+        if r.state.known != LUA_NOREF and handler != LUA_NOREF and script_serve_known(w, r):
+            return
     if likely(handler != LUA_NOREF):
         lua_serve(w, r, handler)
     else:

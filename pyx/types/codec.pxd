@@ -179,6 +179,7 @@ ctypedef struct CgiVars:
     Span all                # as name-value pairs
     Span method
     Span uri                # REQUEST_URI: no part of the standard, but all web servers send it
+    Span file               # SCRIPT_FILENAME
     Span script             # SCRIPT_NAME and PATH_INFO are decoded
     Span path
     Span query

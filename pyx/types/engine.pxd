@@ -288,6 +288,8 @@ ctypedef struct Req:
     uint32_t vars_len       # 0 over HTTP, where a request touches nothing behind the parameters
     Param params[PARAMS_MAX]
     # over FastCGI
+    uint32_t script         # SCRIPT_FILENAME, among the variables: its offset in the head
+    uint32_t script_len     # 0: it was not sent
     uint16_t id             # what the web server calls it
     uint32_t progress       # bytes of input since `due` was set
     uint64_t due            # ms: when input must have made progress; 0: none is waited for

@@ -173,7 +173,7 @@ ctypedef struct State:
     uint32_t holders        # requests, tasks and events that have not ended
     uint32_t tasks          # of them: coroutines with ROLE_TASK or ROLE_WATCH. They end with their state
     uint32_t watching       # of them: asleep with ROLE_WATCH. A retired state does not wait for these
-    uint8_t is_script       # see lua_script.pxi; every request looks at this and the next, so they are in its cache line
+    uint8_t is_script       # see lua_script.pxi; every request looks at it and the next: they are in its cache line
     uint8_t enforced        # Lua runs: the memory limit holds. The engine's own calls must not fail halfway
     Req *requests           # suspended ones
     Sock *socks             # all that are open
@@ -223,6 +223,22 @@ ctypedef struct State:
     State *script_prev
     State *scripts          # a front's: all that it has made
     ScriptWait *script_wait     # a front's: who waits until one of them is free
+    int known               # a front's, references: SCRIPT_FILENAME -> box of a state that has loaded the script
+    int known_until         # ... -> seconds of core.now()
+    uint64_t uses           # a front's: requests it has passed on; a script's: that number at its last one
+    VarsForm *form          # NULL: not yet
+
+cdef enum:
+    FORM_PAIRS = 64         # at most
+
+# What most requests of a state have of FastCGI variables (lua_vars.pxi).
+ctypedef struct VarsForm:
+    Buf pairs               # names and values as web servers send them
+    uint32_t[FORM_PAIRS] ends   # of each pair
+    uint32_t n              # pairs; 0: there is no form
+    uint32_t left           # requests until it is made anew
+    int maker               # reference: a Lua function that returns a table of them
+    Buf text                # the source of `maker`, while that is made
 
 # What the userdata of a script state holds.
 ctypedef struct ScriptBox:

@@ -336,3 +336,16 @@ def test_hundreds_of_changes_leave_nothing():
             change(i)
         assert SANITIZED or server.rss() - before < 4 << 20  # a sanitizer keeps what is freed
         wait_until(lambda: server.fds() <= fds + 2, lambda: f"{server.fds()} descriptors, {fds} before")
+
+
+def test_link_that_is_led_elsewhere_is_followed():
+    """Also while its old file is asked for under another name all the time."""
+    files = {"a.lua": "function main() Send('a') end", "b.lua": "function main() Send('b') end"}
+    with Scripts(files, "--workers", 1, config=PER_SCRIPT.format(1, 1)) as server:
+        link = server.root / "link.lua"
+        link.symlink_to("a.lua")
+        assert [server.ask(name).text for name in ("link.lua", "a.lua", "link.lua")] == ["a", "a", "a"]
+        (server.root / "next.lua").symlink_to("b.lua")
+        (server.root / "next.lua").rename(link)
+        wait_until(lambda: server.ask("a.lua").text == "a" and server.ask("link.lua").text == "b", "the link is read")
+        assert server.ask("a.lua").text == "a"

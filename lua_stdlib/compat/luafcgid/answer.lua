@@ -1,6 +1,8 @@
----What a script answers: it is collected, and sent when the script has ended or asks for it.
+---What a script answers: it is collected, and sent when the script has ended or asks for it. A state has one of them
+---for all its requests, which come one at a time.
 local core = require("heart.core")
 local log = require("heart.v1.log")
+local table_clear = require("table.clear")
 
 local request = core.request
 
@@ -10,7 +12,8 @@ local request = core.request
 ---@field session? luafcgid.session nil: nobody has asked for one, and the client has not sent a key
 ---@field private parts string[] of the body, those that were not sent
 ---@field private n integer
----@field private lines string[][] pairs of name and value
+---@field private lines string[] of the head: name, value, name, value, ...
+---@field private nlines integer strings in it
 ---@field private status string
 ---@field private content_type string
 ---@field private begun boolean the head was sent
@@ -19,42 +22,40 @@ local request = core.request
 local Answer = {}
 Answer.__index = Answer
 
----@param ctx heart.ctx
 ---@param settings luafcgid.settings
 ---@return luafcgid.answer
-local function new(ctx, settings)
-  return setmetatable({
-    ctx = ctx,
-    settings = settings,
-    session = nil,
-    parts = {},
-    n = 0,
-    lines = {},
-    status = settings.status,
-    content_type = settings.content_type,
-    begun = false,
-    closed = false,
-    late = false,
-  }, Answer)
+local function new(settings)
+  return setmetatable({ settings = settings, parts = {}, n = 0, lines = {} }, Answer)
+end
+
+---Forget the last answer.
+---@param ctx heart.ctx of the next one
+function Answer:start(ctx)
+  self.ctx = ctx
+  self.session = nil
+  self.begun, self.closed, self.late = false, false, false
+  self:reset(true)
 end
 
 -- ---- The head ------------------------------------------------------------------------------------------------------
 
 ---Names and values of header lines.
 ---@param text string
----@param add fun(name: string, value: string)
-local function each_line(text, add)
+---@return string[]? list {name, value, name, value, ...}
+---@return string? err
+local function parse_lines(text)
+  local list = {}
   for line in text:gmatch("[^\r\n]+") do
     local name, value = line:match("^([^:%s]+)%s*:%s*(.-)%s*$")
     if not name then
-      error(('header: %q is no line "Name: value"'):format(line), 0)
+      return nil, ('header: %q is no line "Name: value"'):format(line)
     end
-    add(name, value)
+    list[#list + 1], list[#list + 2] = name, value
   end
+  return list
 end
 
----@type table<string, string[]> text -> {name, value, name, value, ...}
-local parsed = {}
+local parsed = {} ---@type table<string, string[]>
 
 ---The header lines that every answer begins with.
 ---@param text string
@@ -62,11 +63,9 @@ local parsed = {}
 local function default_lines(text)
   local list = parsed[text]
   if not list then
-    list = {}
-    each_line(text, function(name, value)
-      list[#list + 1], list[#list + 2] = name, value
-    end)
-    parsed[text] = list
+    local err
+    list, err = parse_lines(text)
+    parsed[text] = list or error(err, 0)
   end
   return list
 end
@@ -78,29 +77,39 @@ local function code_of(text)
   return code and code >= 200 and code <= 599 and code or nil
 end
 
--- Patterns are slow for what every request does: names that were looked at are known, in lower case.
-local NAMES_MAX = 1000
-local known, nknown = {}, 0 ---@type table<string, string>, integer
+-- Patterns are slow for what every request does, so what was found is kept: of so many texts that are not long.
+local KEPT_MAX, KEPT_LENGTH = 1000, 100
 
----@param name string
----@return string? lower nil: it is no name of a header
-local function lower_name(name)
-  local lower = known[name]
-  if not lower and name ~= "" and not name:find("[:%s%z]") then
-    if nknown == NAMES_MAX then
-      known, nknown = {}, 0
+---A function that remembers its results.
+---@generic T
+---@param look fun(text: string): T
+---@return fun(text: string): T
+local function remembering(look)
+  local found, n = {}, 0
+  return function(text)
+    local result = found[text]
+    if result == nil then
+      result = look(text)
+      if #text <= KEPT_LENGTH then
+        if n == KEPT_MAX then
+          table_clear(found)
+          n = 0
+        end
+        found[text], n = result, n + 1
+      end
     end
-    lower = name:lower()
-    known[name], nknown = lower, nknown + 1
+    return result
   end
-  return lower
 end
 
----@param value string
----@return boolean
-local function one_line(value)
-  return not (value:find("\n", 1, true) or value:find("\r", 1, true) or value:find("\0", 1, true))
-end
+-- The name of a header in lower case; false: it is none.
+local lower_name = remembering(function(name) ---@return string|false
+  return name ~= "" and not name:find("[:%s%z]") and name:lower()
+end)
+
+local one_line = remembering(function(value) ---@return boolean
+  return not value:find("[\r\n%z]")
+end)
 
 ---@param name string
 ---@param value string
@@ -111,13 +120,26 @@ function Answer:add_line(name, value)
   elseif lower == "content-type" then
     self.content_type = value
   else
-    self.lines[#self.lines + 1] = { name, value }
+    local lines, n = self.lines, self.nlines
+    lines[n + 1], lines[n + 2] = name, value
+    self.nlines = n + 2
   end
+end
+
+---@param text string
+---@return string? err
+function Answer:add_lines(text)
+  local list, err = parse_lines(text)
+  for i = 1, list and #list or 0, 2 do
+    self:add_line(list[i], list[i + 1])
+  end
+  return err
 end
 
 ---A header; without a value `name` has finished lines.
 ---@param name string
 ---@param value? string
+---@return string? err it was not taken
 function Answer:header(name, value)
   if self.begun then
     if not self.late then
@@ -125,11 +147,9 @@ function Answer:header(name, value)
       log.warn("a header was set after the head of the answer had been sent: it is left out", { header = name })
     end
   elseif value == nil then
-    each_line(name, function(...)
-      self:add_line(...)
-    end)
+    return self:add_lines(name)
   elseif not lower_name(name) or not one_line(value) then
-    error(("header: %q: a line end, a NUL or a colon has no place there"):format(name), 0)
+    return ("header: %q: a line end, a NUL or a colon has no place there"):format(name)
   else
     self:add_line(name, value)
   end
@@ -145,31 +165,32 @@ function Answer:set_type(text)
   self.content_type = text
 end
 
+---@param ctx heart.ctx
+---@param lines string[] name, value, name, value, ...
+---@param n integer strings in it
+local function add_fields(ctx, lines, n)
+  for i = 1, n, 2 do
+    request.set(ctx, lines[i], lines[i + 1], true)
+  end
+end
+
 ---Tell the engine what the head is.
+---@return integer status
 function Answer:make_head()
   local ctx, settings = self.ctx, self.settings
-  local add = request.set
   local code = self.status == "200 OK" and 200 or code_of(self.status)
   if not code then
     error(("status: %q does not begin with a status from 200 to 599"):format(self.status), 0)
   end
-  request.status(ctx, code)
-  if self.content_type ~= "" then
-    add(ctx, "Content-Type", self.content_type, true)
+  core.script.head(ctx, self.content_type, settings.elapsed)
+  if settings.headers ~= "" then
+    local defaults = default_lines(settings.headers)
+    add_fields(ctx, defaults, #defaults)
   end
-  if settings.elapsed then
-    add(ctx, "X-ElapsedTime", ("%d"):format(request.age(ctx) * 1000), true)
-  end
-  local defaults = default_lines(settings.headers)
-  for i = 1, #defaults, 2 do
-    add(ctx, defaults[i], defaults[i + 1], true)
-  end
-  for _, line in ipairs(self.lines) do
-    add(ctx, line[1], line[2], true)
-  end
+  add_fields(ctx, self.lines, self.nlines)
   local cookie = self.session and self.session:cookie()
   if cookie then
-    add(ctx, "Set-Cookie", cookie, true)
+    request.set(ctx, "Set-Cookie", cookie, true)
   end
   return code
 end
@@ -188,23 +209,32 @@ end
 ---Forget what was not sent.
 ---@param headers boolean the headers, too
 function Answer:reset(headers)
-  self.parts, self.n = {}, 0
+  if self.n > 0 then
+    table_clear(self.parts)
+    self.n = 0
+  end
   if headers then
-    self.lines, self.status, self.content_type = {}, self.settings.status, self.settings.content_type
+    self.nlines, self.status, self.content_type = 0, self.settings.status, self.settings.content_type
   end
 end
 
 ---@return string
 function Answer:take()
-  local text = table.concat(self.parts, "", 1, self.n)
-  self.parts, self.n = {}, 0
+  local parts = self.parts
+  if self.n == 1 then
+    local text = parts[1]
+    parts[1], self.n = nil, 0
+    return text
+  end
+  local text = table.concat(parts, "", 1, self.n)
+  self:reset(false)
   return text
 end
 
 ---Send what there is, the head first. Waits while the client has not taken what was sent before.
 function Answer:flush()
   if not self.begun then
-    self:make_head()
+    request.status(self.ctx, self:make_head())
     self.begun = true
     core.stream_begin(self.ctx)
   end

@@ -23,13 +23,15 @@ local NAMES_MAX = 4096 -- spellings of file names that are remembered
 ---@field private scripts table<string, luafcgid.script> by real path
 ---@field private names table<string, {path: string, checked: number}> by SCRIPT_FILENAME
 ---@field private nnames integer
+---@field private changed fun() called when what was found before may not be so any more
 local Files = {}
 Files.__index = Files
 
 ---@param root? string the folder that holds all scripts, an absolute path; nil: they may be anywhere
 ---@param settings luafcgid.settings
+---@param changed fun() called when what was found before may not be so any more
 ---@return luafcgid.files
-local function new(root, settings)
+local function new(root, settings, changed)
   return setmetatable({
     root = root and assert(fs.realpath(root)),
     given = root,
@@ -38,6 +40,7 @@ local function new(root, settings)
     scripts = {},
     names = {},
     nnames = 0,
+    changed = changed,
   }, Files)
 end
 
@@ -111,6 +114,7 @@ function Files:look(script)
   local stat = fs.stat(script.path)
   if not stat or stat.kind ~= "file" then
     script.gone = true
+    self.changed()
     self.scripts[script.path] = nil
     return 404
   end
@@ -124,6 +128,7 @@ function Files:look(script)
   end
   if text ~= script.text or not self.checksum then
     script.text, script.version = text, script.version + 1
+    self.changed()
   end
   script.stat, script.checked = stat, core.now()
 end
@@ -175,10 +180,19 @@ function Files:find(filename)
     self.nnames = self.nnames + 1
     if self.nnames > NAMES_MAX then
       self.names, self.nnames = {}, 1
+      self.changed()
     end
   end
   self.names[filename] = { path = path, checked = core.now() }
   return self:open(path)
+end
+
+---@param filename string of a script that find() has found
+---@return number? seconds of core.now(): until then it would find the same; nil: it may not
+function Files:known_until(filename)
+  local name = self.names[filename]
+  local script = name and self.scripts[name.path]
+  return script and math.min(name.checked, script.checked) + self.patience
 end
 
 ---Look at all files whose time has come.

@@ -7,6 +7,7 @@ local log = require("heart.v1.log")
 local new_files = require("compat.luafcgid.files")
 local new_pool = require("compat.luafcgid.pool")
 local page = require("compat.luafcgid.page")
+local table_clear = require("table.clear")
 local task = require("heart.v1.task")
 
 local STATE = debug.getinfo(1, "S").source:match("^@(.*)front%.lua$") .. "state.lua"
@@ -29,7 +30,18 @@ end
 
 local settings, root = read_argument()
 settings.show_errors = settings.show_errors or core.dev
-local files = new_files(root, settings)
+
+-- What the engine passes on by itself: by SCRIPT_FILENAME, a state that has loaded the newest version of that script,
+-- and until when that is known. Nothing is, while a request waits for a state: it may be the one that it gets.
+local boxes, until_times = {}, {} ---@type table<string, userdata>, table<string, number>
+core.script.known(boxes, until_times)
+
+local function forget()
+  table_clear(boxes)
+  table_clear(until_times)
+end
+
+local files = new_files(root, settings, forget)
 
 ---Make a state that has loaded a script.
 ---@param script luafcgid.script
@@ -48,7 +60,7 @@ local function make(script, number, document_root)
   return core.script.new(script.path, STATE, buffer.encode(argument))
 end
 
-local pool = new_pool(settings, make)
+local pool = new_pool(settings, make, forget)
 
 ---@param err string
 ---@param path string
@@ -85,8 +97,11 @@ local function serve(ctx)
     pool:give_back(entry)
     return
   end
-  pool:passed(entry)
   core.script.pass(ctx, entry.box, entry.once)
+  entry.reserved = false
+  if not entry.once and not pool:in_demand() then
+    boxes[filename], until_times[filename] = entry.box, files:known_until(filename)
+  end
 end
 
 core.fallback(serve)

@@ -14,7 +14,6 @@ local native = core.script
 ---@field box userdata
 ---@field script luafcgid.script
 ---@field version integer of the script that it has loaded
----@field used integer when it was used last, counted in uses
 ---@field reserved boolean somebody is about to use it
 ---@field once boolean it goes with the request that it was made for
 
@@ -35,25 +34,26 @@ local native = core.script
 ---@field private settings luafcgid.settings
 ---@field private make fun(script: luafcgid.script, number: integer, root: string): userdata?, string?
 ---@field private copies table<luafcgid.script, luafcgid.copies>
----@field private uses integer
 ---@field private waiting luafcgid.copies[] those with a queue
 ---@field private order integer of the last waiter
 ---@field private keeping boolean
+---@field private queued fun() called when a request begins to wait
 local Pool = {}
 Pool.__index = Pool
 
 ---@param settings luafcgid.settings
 ---@param make fun(script: luafcgid.script, number: integer, root: string): userdata?, string?
+---@param queued fun() called when a request begins to wait
 ---@return luafcgid.pool
-local function new(settings, make)
+local function new(settings, make, queued)
   return setmetatable({
     settings = settings,
     make = make,
     copies = {},
-    uses = 0,
     waiting = {},
     order = 0,
     keeping = false,
+    queued = queued,
   }, Pool)
 end
 
@@ -112,7 +112,7 @@ end
 ---@return string? err
 function Pool:grow(copies, root, once)
   local script = copies.script
-  local entry = { script = script, version = script.version, used = self.uses, reserved = true, once = once }
+  local entry = { script = script, version = script.version, reserved = true, once = once }
   copies.making = copies.making + 1
   copies.made = copies.made + 1
   local box, err = self.make(script, copies.made, root)
@@ -159,13 +159,14 @@ end
 ---@return integer total
 ---@return luafcgid.entry? oldest the idle one that was not used for longest
 function Pool:survey()
-  local total, oldest = 0, nil
+  local total, oldest, least = 0, nil, nil
   for _, copies in pairs(self.copies) do
     tidy(copies)
     total = total + count(copies, false) + copies.told
     for _, entry in ipairs(copies.entries) do
-      if not entry.reserved and native.idle(entry.box) and (not oldest or entry.used < oldest.used) then
-        oldest = entry
+      local used = not entry.reserved and native.idle(entry.box) and native.used(entry.box)
+      if used and (not oldest or used < least) then
+        oldest, least = entry, used
       end
     end
   end
@@ -265,6 +266,7 @@ function Pool:wait(copies, order)
   if not copies.queue[1] then
     self.waiting[#self.waiting + 1] = copies
   end
+  self.queued()
   if not order then
     self.order = self.order + 1
   end
@@ -283,6 +285,12 @@ end
 ---@return boolean
 function Pool:crowded(copies)
   return copies.queue[1] ~= nil or self.settings.flavor == 1 and self.waiting[1] ~= nil
+end
+
+---Whether anybody waits.
+---@return boolean
+function Pool:in_demand()
+  return self.waiting[1] ~= nil
 end
 
 -- ---- What a request asks for ----------------------------------------------------------------------------------------
@@ -304,7 +312,7 @@ function Pool:search(copies)
   return entry
 end
 
----A state for a request, reserved for it: pass the request to it at once, then call `passed`. May wait.
+---A state for a request, reserved for it: pass the request to it at once. May wait.
 ---@param script luafcgid.script
 ---@param root string the document root
 ---@return luafcgid.entry? entry
@@ -333,14 +341,6 @@ function Pool:take(script, root)
     entry, order = self:wait(copies, order)
   end
   return entry
-end
-
----The request goes on in its state.
----@param entry luafcgid.entry
-function Pool:passed(entry)
-  self.uses = self.uses + 1
-  entry.used = self.uses
-  entry.reserved = false
 end
 
 ---Nobody wants the state that was taken.

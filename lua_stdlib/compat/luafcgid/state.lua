@@ -4,10 +4,10 @@ local core = require("heart.core")
 local buffer = require("string.buffer")
 local answer = require("compat.luafcgid.answer")
 local cookies = require("compat.luafcgid.cookies")
+local globals_of_requests = require("compat.luafcgid.globals")
 local library = require("compat.luafcgid.library")
 local log = require("heart.v1.log")
 local names = require("compat.lua53.names")
-local new_table = require("table.new")
 local operators = require("compat.lua53.operators")
 local page = require("compat.luafcgid.page")
 local paths = require("compat.luafcgid.paths")
@@ -31,13 +31,12 @@ end
 
 ---@class luafcgid.now the request that is served
 ---@field ctx heart.ctx
----@field env table<string, string>
----@field cookies table<string, string>
+---@field cookies? table<string, string> nil: not looked at yet
 ---@field answer luafcgid.answer
----@field body? string nil: it was read
+---@field read boolean its body
 
----@type luafcgid.now?
-local now
+local the_request = { answer = answer(settings) } ---@type luafcgid.now
+local now ---@type luafcgid.now? nil: there is none
 
 ---The request of the running code. A task that an earlier request has left behind has none.
 ---@param name string of the function that wants it
@@ -63,30 +62,37 @@ local function check_text(name, narg, value)
   error(("bad argument #%d to '%s' (string expected, got %s)"):format(narg, name, got), 3)
 end
 
+---@param r luafcgid.now
+---@return table<string, string>
+local function cookies_of(r)
+  r.cookies = r.cookies or cookies.parse(core.script.cookie(r.ctx))
+  return r.cookies
+end
+
 ---The session of a request. Most scripts have none, and do not pay for its modules.
 ---@param r luafcgid.now
 ---@return luafcgid.session
 local function session_of(r)
   if not r.answer.session then
-    r.answer.session = require("compat.luafcgid.session")(settings, r.env, r.cookies)
+    r.answer.session = require("compat.luafcgid.session")(settings, core.fcgi.params(r.ctx), cookies_of(r))
   end
   return r.answer.session
 end
 
----Raise an error with the place of the script's call.
-local function deliver(ok, ...)
-  if not ok then
-    error((...), 3)
+---Raise an error, if there is one, with the place of the script's call.
+---@param err? string
+local function refuse(err)
+  if err then
+    error(err, 3)
   end
-  return ...
 end
 
 ---The body, once.
 ---@param r luafcgid.now
 ---@return string?
 local function read_body(r)
-  local body = r.body
-  r.body = nil
+  local body = not r.read and request.body(r.ctx) or nil
+  r.read = true
   return body
 end
 
@@ -106,7 +112,7 @@ function Connection.header(_, name, value)
   local r = serving("header")
   name = check_text("header", 1, name)
   value = value ~= nil and check_text("header", 2, value) or nil
-  deliver(pcall(r.answer.header, r.answer, name, value))
+  refuse(r.answer:header(name, value))
 end
 
 ---@param text string
@@ -174,7 +180,7 @@ function globals.Header(name, value)
   local r = serving("Header")
   name = check_text("Header", 1, name)
   value = value ~= nil and check_text("Header", 2, value) or nil
-  deliver(pcall(r.answer.header, r.answer, name, value))
+  refuse(r.answer:header(name, value))
 end
 
 ---@param text string
@@ -259,39 +265,49 @@ end
 
 -- ---- Serving -------------------------------------------------------------------------------------------------------
 
----The variables as luafcgid gives them to main.
----@param env table<string, string>
-local function with_version(env)
-  local own = new_table(0, 32) -- as core.fcgi.params makes it: growing step by step costs more than the copy
-  own.LUAFCGID_VERSION = 1
-  for name, value in pairs(env) do
-    own[name] = value
-  end
-  return own
-end
+local begin_globals = globals_of_requests({ "Env", "Cookies", "Info", "LocalConfig" }, {
+  Env = function()
+    return now and core.fcgi.params(now.ctx)
+  end,
+  Cookies = function()
+    return now and cookies_of(now)
+  end,
+  Info = function()
+    return now and { State = argument.number, Thread = core.worker }
+  end,
+  LocalConfig = function()
+    local name = now and core.fcgi.param(now.ctx, "SERVER_NAME")
+    local config = rawget(_G, "Config")
+    return name and type(config) == "table" and config[name] or nil
+  end,
+})
 
 ---@param ctx heart.ctx
 ---@return luafcgid.now
 local function begin(ctx)
-  local env = core.fcgi.params(ctx) or {}
-  local jar = cookies.parse(env.HTTP_COOKIE)
-  now = { ctx = ctx, env = env, cookies = jar, answer = answer(ctx, settings), body = request.body(ctx) }
-  if jar[settings.session_name] then
+  now = the_request
+  now.ctx, now.cookies, now.read = ctx, nil, false
+  now.answer:start(ctx)
+  begin_globals()
+  if core.script.cookie(ctx) and cookies_of(now)[settings.session_name] then
     session_of(now)
   end
-  rawset(_G, "Env", env)
-  rawset(_G, "Cookies", jar)
-  rawset(_G, "Info", { State = argument.number, Thread = core.worker })
-  local config = rawget(_G, "Config")
-  rawset(_G, "LocalConfig", type(config) == "table" and env.SERVER_NAME and config[env.SERVER_NAME] or nil)
   return now
+end
+
+---The variables as luafcgid gives them to main.
+---@param ctx heart.ctx
+---@return table<string, string|integer>
+local function variables(ctx)
+  local env = core.fcgi.params(ctx)
+  env.LUAFCGID_VERSION = env.LUAFCGID_VERSION or 1
+  return env
 end
 
 local known, wants ---@type function?, boolean the last main, and whether it takes arguments
 
 ---@param ctx heart.ctx
 local function serve(ctx)
-  local r = begin(ctx)
   local main = rawget(_G, settings.entry)
   if type(main) ~= "function" then
     error(("%s: there is no function %s"):format(script_path, settings.entry), 0)
@@ -300,8 +316,9 @@ local function serve(ctx)
     local about = debug.getinfo(main, "u")
     known, wants = main, about.nparams > 0 or about.isvararg
   end
+  local r = begin(ctx)
   if wants then
-    main(with_version(r.env), connection)
+    main(variables(ctx), connection)
   else
     main()
   end
