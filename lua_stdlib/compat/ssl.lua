@@ -42,30 +42,67 @@ local PROTOCOLS = { any = "1.2", sslv23 = "1.2", tlsv1_2 = "1.2", tlsv1_3 = "1.3
 ---@field verify boolean
 ---@field alpn? string[]
 
+-- What `verify` may say, and whether the server's certificate is verified then.
+local VERIFY = { none = false, peer = true, client_once = false, fail_if_no_peer_cert = true }
+
 ---@param verify string|string[]|nil
+---@return boolean? verifies
+---@return string? err
 local function verifies(verify)
+  local found = false
   for _, word in ipairs(type(verify) == "table" and verify or { verify }) do
-    if word == "peer" or word == "fail_if_no_peer_cert" then
-      return true
+    if VERIFY[word] == nil then
+      return nil, ("invalid verify option (%s)"):format(tostring(word))
     end
+    found = found or VERIFY[word]
   end
-  return false
+  return found
 end
 
-local context = { __name = "SSL:Context" }
+-- LuaSec's words for what is wrong with an option of Heart's.
+local REFUSALS = {
+  ca_file = "error loading CA locations",
+  ca_path = "error loading CA locations",
+  certificate = "error loading certificate",
+  key = "error loading private key",
+  ciphers = "error setting cipher list",
+}
+
+---@param err string
+---@return string
+local function refusal(err)
+  local option, reason = err:match("^tls: ([%w_]+): (.*)$")
+  if REFUSALS[option] then
+    return ("%s (%s)"):format(REFUSALS[option], reason)
+  end
+  return err
+end
+
+local context = {
+  __name = "SSL:Context",
+  __tostring = function(self)
+    return ("SSL context: %p"):format(self)
+  end,
+}
 
 ---@param parameters ssl.parameters
 ---@return ssl.context?
 ---@return string? err
 function M.newcontext(parameters)
-  if parameters.mode ~= "client" then
-    return nil, ("invalid mode (%s): there is none but client"):format(tostring(parameters.mode))
+  if parameters.mode == "server" then
+    return nil, "invalid mode (server): there is none but client"
+  elseif parameters.mode ~= "client" then
+    return nil, "invalid mode"
   end
   local version = PROTOCOLS[parameters.protocol or "any"]
   if not version then
     return nil, ("invalid protocol (%s)"):format(tostring(parameters.protocol))
   end
-  local alpn, password, verify = parameters.alpn, parameters.password, verifies(parameters.verify)
+  local alpn, password = parameters.alpn, parameters.password
+  local verify, wrong = verifies(parameters.verify)
+  if verify == nil then
+    return nil, wrong
+  end
   if alpn ~= nil and type(alpn) ~= "string" and type(alpn) ~= "table" then
     return nil, "invalid ALPN parameter"
   end
@@ -90,7 +127,7 @@ function M.newcontext(parameters)
     alpn = alpn,
   })
   if not native then
-    return nil, err
+    return nil, refusal(err)
   end
   return setmetatable({ native = native, verify = verify, alpn = alpn }, context)
 end
@@ -113,10 +150,25 @@ local function waits(self, err, direction)
   return err
 end
 
+---Why a handshake has failed, in OpenSSL's words alone. Of a name that is not in the certificate LuaSec says nothing.
+---@param err string
+---@return string
+local function words(err)
+  if err:find("^certificate verify failed: ") and not err:find("mismatch$") then
+    return "certificate verify failed"
+  end
+  return (err:gsub("^tls: ", ""))
+end
+
 ---The name of the server: for SNI, and for the certificate if it is verified.
 ---@param name string
 function methods:sni(name)
   self.name = name
+end
+
+---@return string? name that sni() has set
+function methods:getsniname()
+  return self.name
 end
 
 ---Agree on keys. A socket that does not wait (settimeout(0)) waits here.
@@ -144,13 +196,18 @@ function methods:dohandshake()
   })
   object.apply_timeouts(self)
   if not ok then
-    return false, waits(self, object.reason(err), "read")
+    return false, waits(self, words(object.reason(err)), "read")
   end
   self.secure = true
   return true
 end
 
+-- Before the handshake nothing goes out, since it would go out unencrypted.
+
 function methods:send(data, i, j)
+  if not self.secure then
+    return nil, "closed", (i or 1) - 1
+  end
   local last, err, partial = tcp.stream.send(self, data, i, j)
   if not last then
     return nil, waits(self, err, "write"), partial
@@ -159,11 +216,14 @@ function methods:send(data, i, j)
 end
 
 function methods:receive(pattern, prefix)
+  if not self.secure then
+    return nil, "closed", prefix or ""
+  end
   local data, err, partial = tcp.stream.receive(self, pattern, prefix)
   if not data then
     return nil, waits(self, err, "read"), partial
   end
-  return data
+  return data, nil, nil
 end
 
 ---Whether the connection waits for something.
@@ -172,14 +232,23 @@ function methods:want()
   return self.wanted
 end
 
----@param field? "protocol"|"cipher"|"compression"
----@return any
+---Bits of the keys of a cipher.
+---@param cipher string
+---@return integer?
+local function bits_of(cipher)
+  return cipher:find("CHACHA20") and 256 or tonumber(cipher:match("AES_?(%d+)"))
+end
+
+---@param field? "protocol"|"cipher"|"bits"|"algbits"|"compression"
+---@return any info
+---@return string? err
 function methods:info(field)
   local session = self.sock and self.sock:session()
   if not session then
-    return nil
+    return nil, "closed"
   end
-  local info = { protocol = session.version, cipher = session.cipher }
+  local bits = bits_of(session.cipher)
+  local info = { protocol = session.version, cipher = session.cipher, bits = bits, algbits = bits }
   if field then
     return info[field]
   end
@@ -195,9 +264,12 @@ end
 ---The certificate of the server.
 ---@param n? integer 1
 ---@return ssl.certificate?
+---@return string? err
 function methods:getpeercertificate(n)
   local session = self.sock and self.sock:session()
-  if not session or not session.certificate or (n or 1) ~= 1 then
+  if not session then
+    return nil, "closed"
+  elseif not session.certificate or (n or 1) ~= 1 then
     return nil
   end
   return certificate.new(session.certificate)
@@ -218,7 +290,6 @@ function methods:close()
     self.sock = nil
   end
   self.closed = true
-  return 1
 end
 
 methods.compression = function() end

@@ -1,10 +1,13 @@
 """LuaSec's client interface against Python's ssl: handshakes, what is verified, certificates, the words of a wait."""
 
 import contextlib
+import socket
 import ssl
+from pathlib import Path
 
 import pytest
 from certificates import Certificates
+from debian_files import unpack
 from lua_shell import Shell
 from peers import Peer, echo
 
@@ -75,7 +78,7 @@ def test_handshake_and_echo(lua, secure):
             local lines, class = show((c:receive()), (c:receive())), tostring(c):match("^[^:]*")
             return show(ok, fd, lines, class, c:want(), (c:getpeername()), c:close(), c:send("x"))
         """
-        assert lua.text(code) == "true|-1|one|two|SSL connection|nothing|127.0.0.1|1|nil|closed|0"
+        assert lua.text(code) == "true|-1|one|two|SSL connection|nothing|127.0.0.1|nil|nil|closed|0"
 
 
 def test_large_data(lua, secure):
@@ -100,7 +103,7 @@ def test_large_data(lua, secure):
         ("heart.test", "server", "root", "true"),
         ("other.test", "server", "root", "false|certificate verify failed: hostname mismatch"),
         (None, "server", "root", "true"),
-        ("heart.test", "expired", "root", "false|certificate verify failed: certificate has expired"),
+        ("heart.test", "expired", "root", "false|certificate verify failed"),
         ("heart.test", "foreign", "root", "false|certificate verify failed"),
         ("heart.test", "foreign", "stranger", "true"),
     ],
@@ -115,8 +118,84 @@ def test_verified_peer(lua, secure, certificates, name, leaf, root, result):
             c:close()
             return told
         """
-        told = lua.text(code)
-        assert told.startswith(result), told
+        assert lua.text(code) == result
+
+
+ORIGINAL = """
+function original()
+  local root, libraries = "%s", "%s"
+  local names = { "socket", "socket.core", "ssl", "ssl.core", "ssl.context", "ssl.x509", "ssl.config" }
+  local kept = {}
+  for _, name in ipairs(names) do kept[name], package.loaded[name] = package.loaded[name], nil end
+  local function load(library, name)
+    local open = assert(package.loadlib(libraries .. library, "luaopen_" .. name:gsub("%%.", "_")))
+    package.loaded[name] = open(name)
+  end
+  load("/socket/core.so", "socket.core")
+  for _, part in ipairs({ "core", "context", "x509", "config" }) do load("/ssl.so", "ssl." .. part) end
+  local socket = assert(loadfile(root .. "/socket.lua"))("socket")
+  package.loaded.socket = socket
+  local ssl = assert(loadfile(root .. "/ssl.lua"))("ssl")
+  for _, name in ipairs(names) do package.loaded[name] = kept[name] end
+  return socket, ssl
+end
+"""
+# Where Heart says something else, and what.
+OTHER = {
+    # OpenSSL's word for it, which only newer versions know. Heart's is that of a connection without TLS.
+    "stream that is cut off": ("true|nil|unexpected eof while reading|part", "true|nil|closed|part"),
+    "line that is cut off": ("true|nil|unexpected eof while reading|part", "true|nil|closed|part"),
+}
+
+
+@pytest.fixture
+def places(certificates, secure):
+    """A table of Lua: ports of servers, by what they do; `root`, a file."""
+
+    def end(session):
+        session.recv(1)
+        session.sendall(b"line\npart")
+        session.unwrap()
+
+    def cut(session):
+        session.recv(1)
+        session.sendall(b"part")
+        session.shutdown(socket.SHUT_RDWR)
+
+    def plain(connection):
+        connection.recv(1 << 16)
+        connection.sendall(b"220 plain text\r\n" * 10)
+        connection.recv(1)
+
+    peers = {
+        "server": secure(),
+        "expired": secure(leaf=certificates.expired),
+        "foreign": secure(leaf=certificates.foreign),
+        "ends": secure(end),
+        "cuts": secure(cut),
+        "plain": Peer(plain),
+        "rude": Peer(lambda connection: connection.recv(100)),
+        "silent": Peer(lambda connection: connection.recv(1 << 16) and connection.recv(1)),
+    }
+    with contextlib.ExitStack() as stack:
+        ports = [f"{name} = {stack.enter_context(peer).port}" for name, peer in peers.items()]
+        yield f'{{ {", ".join(ports)}, root = "{certificates.root.path}" }}'
+
+
+def test_client_is_told_what_the_original_tells(places):
+    home = unpack("lua-socket", "lua-sec")
+    root, libraries = home / "usr/share/lua/5.1", next(home.glob("usr/lib/*/lua/5.1"))
+    script = Path(__file__).with_name("luasec_client.lua")
+    with Shell(prelude=PRELUDE + ORIGINAL % (root, libraries)) as shell:
+
+        def told(modules):
+            code = f'local socket, ssl = {modules} return assert(loadfile("{script}"))(socket, ssl, {places})'
+            return dict(line.split(": ", 1) for line in shell.text(code).splitlines())
+
+        theirs, ours = told("original()"), told('require("socket"), require("ssl")')
+    assert len(ours) > 30 and list(ours) == list(theirs)
+    wrong = {name: (theirs[name], ours[name]) for name in theirs if ours[name] != theirs[name]}
+    assert wrong == OTHER
 
 
 def test_silence_is_wantread(lua, secure):
@@ -149,7 +228,7 @@ def test_handshake_that_is_not_answered(lua):
 def test_peer_that_does_not_speak_tls(lua):
     with Peer(lambda connection: connection.sendall(b"220 plain text\r\n" * 10)) as peer:
         told = lua.text(f"return show(wrapped({peer.port}, {{}}):dohandshake())")
-        assert told in ("false|tls: wrong version number", "false|connection in dubious state"), told
+        assert told in ("false|wrong version number", "false|connection in dubious state"), told
 
 
 def test_what_is_known_of_the_peer(lua, secure, certificates):
@@ -180,7 +259,7 @@ def test_client_certificate(lua, secure, certificates):
         leaf = certificates.client
         code = f'certificate = "{leaf.path}", key = "{leaf.key}"'
         assert (
-            lua.text(f"local c = wrapped({peer.port}, {{ {code} }}) c:dohandshake() return show(c:receive())")
+            lua.text(f"local c = wrapped({peer.port}, {{ {code} }}) c:dohandshake() return show((c:receive()))")
             == "client"
         )
 

@@ -120,7 +120,13 @@ function methods:extensions()
   return { ["2.5.29.17"] = names }
 end
 
-local meta = { __index = methods, __name = "SSL:Certificate" }
+local meta = {
+  __index = methods,
+  __name = "SSL:Certificate",
+  __tostring = function(self)
+    return ("X509 certificate: %p"):format(self)
+  end,
+}
 
 ---@param facts table of sock:session()
 ---@return ssl.certificate

@@ -55,8 +55,10 @@ function M.stream:receive(pattern, prefix)
   end
   if data and what == "*a" and data == prefix then
     data, err, partial = nil, "closed", prefix -- the stream had ended before
-  elseif what == "*a" and not data and #partial > #(prefix or "") and object.reason(err) == "closed" then
-    data, err = partial, nil -- a reset ends the stream, too
+  elseif what == "*a" and not data and #partial > #(prefix or "") and not self.secure then
+    if object.reason(err) == "closed" then
+      data, err = partial, nil -- a reset ends the stream, too; but an encrypted one says itself where it ends
+    end
   end
   local got = data or partial
   self.received = self.received + #got - (prefix and #prefix or 0)
