@@ -1,7 +1,7 @@
-# What happens when a client leaves before its answer is complete: ctx.on_abort, and the end of serial transactions. Only
-# for requests that ask, or that others wait for with the lock of a store (kv_lock.pxi), are clients watched while no
-# input is read: by EPOLLRDHUP, which tells the end of the stream, and nothing about pipelined input. The connection is
-# closed then, as it is after a reset; the handler runs on unless it asked to be cancelled.
+# What happens when a client leaves before its answer is complete: ctx.on_abort, and the end of serial transactions.
+# Only for requests that ask, or that others wait for with the lock of a store (kv_lock.pxi), are clients watched while
+# no input is read: by EPOLLRDHUP, which tells the end of the stream, and nothing about pipelined input. The connection
+# is closed then, as it is after a reset; the handler runs on unless it asked to be cancelled.
 
 cdef int l_ctx_on_abort(lua_State *L) noexcept nogil:
     """on_abort(fn): run fn in a task; on_abort(): cancel the handler."""
