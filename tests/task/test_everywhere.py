@@ -52,6 +52,8 @@ def test_place_that_needs_no_request(server, place):
         ("/timer", "ngx.timer"),
         ("/message", "message"),
         ("/watch", "watch"),
+        ("/kv", "kv.watch"),
+        ("/channel", "channel"),
         ("/listener", "listener"),
     ],
 )
