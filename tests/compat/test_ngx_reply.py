@@ -1,6 +1,7 @@
 """Responses made through the facade `ngx`, and requests read through it."""
 
 import re
+import signal
 import time
 
 import pytest
@@ -252,6 +253,36 @@ def test_timer_runs_apart_from_its_request(server, fetch):
     assert fetch("/timer").text == "now\n"
     wait_until(lambda: "timer" in seen(server), "the timer has run")
     assert seen(server)["timer"] == {"premature": False, "x": 5, "context": False, "says": False}
+
+
+def test_timers_that_are_not_due_run_early_when_their_code_ends(serve):
+    """Once, with a reload as with the end of the worker; and no new ones are taken then."""
+    server = serve("""
+      local app = require("heart.v1")
+      local function tell(premature, name)
+        ngx.sleep(0.01)
+        print("timer", name, premature, ngx.timer.at(1, print))
+        io.stdout:flush()
+      end
+      app.get("/", function()
+        assert(ngx.timer.at(100, tell, "once") == 1)
+        assert(ngx.timer.every(100, tell, "again") == 1)
+        return ngx.timer.pending_count()
+      end)
+      app.get("/pending", function() return ngx.timer.pending_count() end)
+    """)
+    told = r"timer\t{}\ttrue\tnil\tprocess exiting"
+
+    def count(name):
+        return len(re.findall(told.format(name), server.logs()))
+
+    for n, end in ((1, lambda: server.signal(signal.SIGHUP)), (2, server.stop)):
+        assert server.get("/").text == "2"
+        assert server.get("/pending").text == "2"
+        end()
+        wait_until(lambda n=n: count("once") == count("again") == n, server.logs)
+    time.sleep(0.1)
+    assert count("once") == count("again") == 2
 
 
 def test_body_is_read_whatever_the_route(fetch):

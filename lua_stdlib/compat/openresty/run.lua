@@ -199,6 +199,12 @@ end
 
 local pending, running = 0, 0
 
+---@class compat.openresty.timer
+---@field early userdata a semaphore that is posted when its code ends
+---@field task any
+
+local waiting ---@type table<compat.openresty.timer, true>? those that are not due; nil: there was never one
+
 ---@param fn function
 ---@param premature boolean
 local function call(fn, premature, ...)
@@ -216,23 +222,59 @@ local function call(fn, premature, ...)
   end
 end
 
+---The worker ends, or has newer code: all timers are due, and waited for.
+local function run_early()
+  local tasks = {}
+  for timer in pairs(waiting) do
+    tasks[#tasks + 1] = timer.task
+    task.semaphore_post(timer.early)
+  end
+  for _, each in ipairs(tasks) do
+    task.wait(each)
+  end
+end
+
+---@param timer compat.openresty.timer
+local function set(timer)
+  if not waiting then
+    waiting = {}
+    require("heart.v1").on("stop", run_early)
+  end
+  waiting[timer] = true
+  pending = pending + 1
+end
+
+---@param timer compat.openresty.timer
+---@param delay number
+local function wait_until_due(timer, delay)
+  task.semaphore_wait(timer.early, delay)
+  pending = pending - 1
+  waiting[timer] = nil
+end
+
 ---@param delay number
 ---@param fn function
 ---@param again boolean
+---@return 1?
+---@return string? err
 local function schedule(delay, fn, again, ...)
+  if delay > 0 and core.exiting() then
+    return nil, "process exiting"
+  end
   local state = { serving = false, out = {}, size = 0 }
-  pending = pending + 1
-  spawn(function(...)
-    repeat
-      core.sleep(delay)
-      pending = pending - 1
+  local timer = { early = task.semaphore(0) }
+  set(timer)
+  timer.task = spawn(function(...)
+    wait_until_due(timer, delay)
+    call(fn, core.exiting(), ...)
+    while again and not core.exiting() do
+      state.context = nil
+      set(timer)
+      wait_until_due(timer, delay)
       call(fn, core.exiting(), ...)
-      if again then
-        pending = pending + 1
-        state.context = nil
-      end
-    until not again
+    end
   end, { state = state, n = select("#", ...), ... })
+  return 1
 end
 
 ---@param n integer
@@ -252,26 +294,26 @@ M.timer = {
   ---Run `fn(premature, ...)` once, `delay` seconds from now, apart from the request.
   ---@param delay number
   ---@param fn fun(premature: boolean, ...: any)
-  ---@return 1
+  ---@return 1?
+  ---@return string? err
   at = function(...)
     check(select("#", ...), ...)
     local delay, fn = ...
-    schedule(math.max(delay, 0), fn, false, select(3, ...))
-    return 1
+    return schedule(math.max(delay, 0), fn, false, select(3, ...))
   end,
 
   ---The same again and again.
   ---@param delay number
   ---@param fn fun(premature: boolean, ...: any)
-  ---@return 1
+  ---@return 1?
+  ---@return string? err
   every = function(...)
     check(select("#", ...), ...)
     local delay, fn = ...
     if delay == 0 then
       error("delay cannot be zero", 2)
     end
-    schedule(math.max(delay, 0.001), fn, true, select(3, ...))
-    return 1
+    return schedule(math.max(delay, 0.001), fn, true, select(3, ...))
   end,
 
   ---@return integer
