@@ -94,6 +94,7 @@ def test_requests_in_flight_are_finished(respond):
         assert client.answer(4).text == "hello"
         assert client.answer(1).text == "slept 0.5 "
         assert client.closed()
+    assert server.wait() == 0  # a second signal would cut its end short
 
 
 @pytest.mark.nightly
