@@ -33,6 +33,15 @@ cdef inline Span l_check_key(lua_State *L, int narg) noexcept nogil:
     return key
 
 
+cdef Span l_listed_key(lua_State *L, int index, const char *what, int at) noexcept nogil:
+    """A key in a list of them, or of writes, in the place `at`."""
+    cdef Span key
+    key.p = lua_tolstring(L, index, &key.n)
+    if key.n == 0 or key.n > KV_KEY_MAX:
+        luaL_error(L, b"%s %d: a key has 1 to 4096 bytes", what, at)
+    return key
+
+
 cdef Span l_check_bound(lua_State *L, int narg) noexcept nogil:
     """A prefix or the end of a range: it may be empty or absent."""
     cdef Span key = Span(b"", 0)
@@ -399,7 +408,7 @@ cdef int l_kv_get_many(lua_State *L) noexcept nogil:
         lua_rawgeti(L, 1, <int>i)
         if lua_type(L, -1) != LUA_TSTRING and lua_type(L, -1) != LUA_TNUMBER:
             return luaL_error(L, b"getMany: key %d is not a string", <int>i)
-        key = l_check_key(L, 3)
+        key = l_listed_key(L, 3, b"getMany: key", <int>i)
         if txn_ask(t, kv_hash(key), key, 0) != OK:
             return luaL_error(L, b"not enough memory")
         lua_pop(L, 1)

@@ -47,43 +47,57 @@ cdef void l_batch_write(lua_State *L, KvTxn *t, int at) noexcept nogil:
     name.p = lua_tolstring(L, 4, &name.n)
     if name.p == NULL or lua_type(L, 5) != LUA_TSTRING:
         luaL_error(L, b"batch: write %d: expected {name, key, ...}", at)
-    key = l_check_key(L, 5)
+    key = l_listed_key(L, 5, b"batch: write", at)
     if txn_written(t, kv_hash(key), key) != NULL:
         luaL_error(L, b"batch: write %d: the key %s is written twice", at, key.p)
     if span_equal(name, b"set", 3):
-        l_batch_put(L, t, KV_SET, key, 6)
+        l_batch_put(L, t, KV_SET, key, 6, at)
     elif span_equal(name, b"add", 3):
-        l_batch_put(L, t, KV_ADD, key, 6)
+        l_batch_put(L, t, KV_ADD, key, 6, at)
     elif span_equal(name, b"cas", 3):
         i = t.nwrites
-        l_batch_put(L, t, KV_CAS, key, 7)
+        l_batch_put(L, t, KV_CAS, key, 7, at)
+        l_batch_number(L, 6, at)
         t.writes[i].arg = l_check_version(L, 6)
     elif span_equal(name, b"delete", 6):
         l_overwrite(L, t, KV_DELETE, key)
     elif span_equal(name, b"incr", 4):
-        l_batch_incr(L, t, key)
+        l_batch_incr(L, t, key, at)
     elif span_equal(name, b"expire", 6):
         l_overwrite(L, t, KV_EXPIRE, key).expires = 0 if l_absent(L, 6) else l_check_ttl(L, 6, t.store)
     else:
         luaL_error(L, b"batch: write %d: unknown name %s (there are: set, delete, add, cas, incr, expire)", at, name.p)
 
 
-cdef void l_batch_put(lua_State *L, KvTxn *t, uint8_t action, Span key, int narg) noexcept nogil:
+cdef void l_batch_put(lua_State *L, KvTxn *t, uint8_t action, Span key, int narg, int at) noexcept nogil:
     """Value at `narg`, options behind it. CAS without a value deletes."""
     cdef uint64_t expires = l_txn_options(L, narg + 1, t)
     cdef KvText value
+    value.at = t.arena.n
     if action == KV_CAS and l_absent(L, narg):
         l_overwrite(L, t, action, key)
         return
-    l_check_value(L, narg)
-    value = l_encode(L, t, narg)
+    if l_absent(L, narg):
+        luaL_error(L, b"batch: write %d: nil cannot be stored; use delete", at)
+    if kv_encode(L, narg, &t.arena) != OK:
+        luaL_error(L, b"batch: write %d: %s", at, lua_tostring_z(L, -1))
+    value.n = t.arena.n - value.at
     write_value(l_overwrite(L, t, action, key), value, expires)
 
 
-cdef void l_batch_incr(lua_State *L, KvTxn *t, Span key) noexcept nogil:
-    cdef double by = l_check_finite(L, 6, 1)
-    cdef double init = l_check_finite(L, 7, 0)
-    cdef KvWrite *x = l_overwrite(L, t, KV_INCR, key)
+cdef void l_batch_number(lua_State *L, int narg, int at) noexcept nogil:
+    if not l_absent(L, narg) and not lua_isnumber(L, narg):
+        luaL_error(L, b"batch: write %d: expected a number, got %s", at, lua_typename(L, lua_type(L, narg)))
+
+
+cdef void l_batch_incr(lua_State *L, KvTxn *t, Span key, int at) noexcept nogil:
+    cdef double by, init
+    cdef KvWrite *x
+    l_batch_number(L, 6, at)
+    l_batch_number(L, 7, at)
+    by = l_check_finite(L, 6, 1)
+    init = l_check_finite(L, 7, 0)
+    x = l_overwrite(L, t, KV_INCR, key)
     x.by = by
     x.init = init
 
@@ -142,8 +156,6 @@ cdef int l_kv_watch(lua_State *L) noexcept nogil:
         n = lua_objlen(L, 1)
         for i in range(1, n + 1):
             lua_rawgeti(L, 1, <int>i)
-            if lua_type(L, 3) != LUA_TSTRING:
-                return luaL_error(L, b"watch: key %d is not a string", <int>i)
             l_watch_pattern(L, x, l_check_key(L, 3))
             lua_pop(L, 1)
     watcher_list(x)
@@ -293,8 +305,6 @@ cdef void l_push_kv(lua_State *L, KvStore *s, State *state) noexcept nogil:
     kv_put(L, s, state, b"task", l_kv_task)
     lua_pushboolean(L, s.backend.queued)
     lua_setfield(L, -2, b"queued")
-    lua_pushlightuserdata(L, &KV_AGAIN)
-    lua_setfield(L, -2, b"again")
     lua_pushlightuserdata(L, &KV_CONFLICTED)
     lua_setfield(L, -2, b"conflicted")
 

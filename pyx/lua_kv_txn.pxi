@@ -1,6 +1,7 @@
 # Transactions for Lua. lua_stdlib/heart/kv.lua runs the function; here are its steps, and the functions of the `store`
 # that it is given. Those have the transaction's handle as upvalue 1: a userdata that the store's table outlives.
-#   begin(handle, serial, sync)   → true; nil and the reason, when the client left while it waited for the lock
+#   begin(handle, serial, sync)   → true; nil and the reason, when the client left while it waited for the lock; false
+#                                 and the reason, when there may be no transaction here
 #   commit(handle)                → true, reusable; nil and the reason, then restart or rollback
 #   stale(handle)                 → whether what was read has changed: the function's error may come from that
 #   restart(handle)               forget all reads and writes, keep the lock
@@ -8,11 +9,10 @@
 # "Reusable": the handle and its table may serve another transaction, as nothing can hold them but an error in the
 # application: the function never waited. `--dev` never reuses one.
 #
-# Reads of a queued backend may have to wait. Then a store function yields, returns KV_AGAIN and is called again by
-# kv.lua with the same arguments, when the answer is among the reads of the transaction.
+# Reads of a queued backend may have to wait. So kv.lua calls await(key) before a store function that reads: then what
+# is there is among the reads of the transaction, and the function itself does not wait.
 # A function that finds out that the transaction can not be committed any more raises KV_CONFLICTED.
 
-cdef char KV_AGAIN
 cdef char KV_CONFLICTED
 cdef char KV_HANDLE             # registry: the metatable of handles
 
@@ -38,6 +38,8 @@ cdef int l_kv_handle(lua_State *L) noexcept nogil:
     method_put(L, b"cas", l_txn_cas)
     method_put(L, b"expire", l_txn_expire)
     method_put(L, b"page", l_txn_page)
+    method_put(L, b"await", l_txn_await)
+    method_put(L, b"lost", l_txn_lost)
     return 2
 
 
@@ -56,23 +58,44 @@ cdef int l_handle_collect(lua_State *L) noexcept nogil:
     return 0
 
 
-cdef inline KvTxn *handle_txn(lua_State *L, KvHandle *handle) noexcept nogil:
-    """Its transaction, which must be open and that of the running coroutine."""
-    cdef KvTxn *t = handle.txn
+cdef inline const char *handle_is_lost(KvTxn *t) noexcept nogil:
+    """Why the transaction is none that is open and that of the running coroutine; NULL: it is."""
     if unlikely(t == NULL):
-        luaL_error(L, b"store was used after its transaction had ended")
+        return b"store was used after its transaction had ended"
     if unlikely(t.owner != worker_self().running):
-        luaL_error(L, b"store belongs to the transaction of another request")
-    return t
+        return b"store belongs to the transaction of another request"
+    return NULL
+
+
+cdef inline const char *txn_is_lost(KvTxn *t) noexcept nogil:
+    """The same, or why it has lost its serial lock."""
+    cdef const char *why = handle_is_lost(t)
+    return lock_look(t) if why == NULL else why
+
+
+cdef inline KvTxn *handle_txn(lua_State *L, KvHandle *handle) noexcept nogil:
+    cdef const char *why = handle_is_lost(handle.txn)
+    if unlikely(why != NULL):
+        luaL_error(L, b"%s", why)
+    return handle.txn
 
 
 cdef inline KvTxn *l_txn(lua_State *L) noexcept nogil:
-    """The same for a store function; the serial lock must still be its own."""
-    cdef KvTxn *t = handle_txn(L, <KvHandle *>lua_touserdata(L, lua_upvalueindex(1)))
-    cdef const char *why = lock_look(t)
+    """The transaction of a store function."""
+    cdef KvTxn *t = (<KvHandle *>lua_touserdata(L, lua_upvalueindex(1))).txn
+    cdef const char *why = txn_is_lost(t)
     if unlikely(why != NULL):
         luaL_error(L, b"%s", why)
     return t
+
+
+cdef int l_txn_lost(lua_State *L) noexcept nogil:
+    """lost() → why the store functions would raise an error now, or nil. For those that are written in Lua."""
+    cdef const char *why = txn_is_lost((<KvHandle *>lua_touserdata(L, lua_upvalueindex(1))).txn)
+    if why == NULL:
+        return 0
+    lua_pushstring(L, why)
+    return 1
 
 
 cdef int l_conflict(lua_State *L) noexcept nogil:
@@ -88,11 +111,11 @@ cdef int l_txn_begin(lua_State *L) noexcept nogil:
     cdef Worker *w = worker_self()
     cdef KvTxn *t
     if w.running == NULL:
-        return luaL_error(L, b"a transaction must run in a handler, an event or a task")
+        return l_no_begin(L, b"a transaction must run in a handler, an event or a task")
     t = w.running.txns
     while t != NULL:
         if t.store == s:
-            return luaL_error(L, b"transactions do not nest: use the store that the outer one was given")
+            return l_no_begin(L, b"transactions do not nest: use the store that the outer one was given")
         t = t.outer
     t = txn_new(w, s)
     if t == NULL:
@@ -106,6 +129,12 @@ cdef int l_txn_begin(lua_State *L) noexcept nogil:
     txn_open(w.running, t, handle)
     lua_pushboolean(L, 1)
     return 1
+
+
+cdef int l_no_begin(lua_State *L, const char *why) noexcept nogil:
+    lua_pushboolean(L, 0)
+    lua_pushstring(L, why)
+    return 2
 
 
 cdef int finish_begin(Coro *co, Op *op) noexcept nogil:
@@ -184,9 +213,8 @@ cdef int l_txn_rollback(lua_State *L) noexcept nogil:
 
 # ---- Reading ---------------------------------------------------------------------------------------------
 
-cdef int txn_lookup(lua_State *L, KvTxn *t, Span key, KvFound *found, char *room) noexcept nogil:
-    """What the transaction sees: its own write, what it has read before, or what the store has now. PENDING: the
-    backend must be asked (l_txn_ask)."""
+cdef void txn_lookup(lua_State *L, KvTxn *t, Span key, KvFound *found, char *room) noexcept nogil:
+    """What the transaction sees: its own write, what it has read before, or what the store has now."""
     cdef uint32_t hash = kv_hash(key)
     cdef KvWrite *x = txn_written(t, hash, key)
     cdef int rc
@@ -195,32 +223,74 @@ cdef int txn_lookup(lua_State *L, KvTxn *t, Span key, KvFound *found, char *room
         found.version = KV_OWN if x.has_value else 0
         found.expires = x.expires
         found.value = txn_text(t, x.value)
-        return OK
-    if t.store.backend.queued and txn_lookup_known(L, t, hash, key, found):
-        return OK
-    if l_lookup(L, t.store, key, found, room) != OK:
-        return PENDING
+        return
+    if t.store.backend.queued:
+        txn_lookup_known(L, t, hash, key, found)
+        return
+    l_lookup(L, t.store, key, found, room)
     rc = txn_read(t, hash, key, found.version)
     if rc == KV_CONFLICT:
-        return l_conflict(L)
+        l_conflict(L)
     if rc != OK:
-        return luaL_error(L, b"not enough memory")
-    return OK
+        luaL_error(L, b"not enough memory")
 
 
-cdef bint txn_lookup_known(lua_State *L, KvTxn *t, uint32_t hash, Span key, KvFound *found) noexcept nogil:
-    """A read that was answered by a queued backend. Raises if one failed."""
-    cdef ptrdiff_t i
+cdef KvRead *txn_known(KvTxn *t, uint32_t hash, Span key) noexcept nogil:
+    """What a queued backend has answered for the key; NULL: it was not asked."""
+    cdef ptrdiff_t i = index_find(t, &t.read_index, <char *>t.reads, sizeof(KvRead), t.nreads, hash, key)
+    return &t.reads[i] if i >= 0 and t.reads[i].known else NULL
+
+
+cdef void txn_lookup_known(lua_State *L, KvTxn *t, uint32_t hash, Span key, KvFound *found) noexcept nogil:
+    """A read that l_txn_await has got. Raises if it failed."""
+    cdef KvRead *r
     if t.result != OK and t.request == KV_READ:
         luaL_error(L, b"%s", kv_reason(t))
-    i = index_find(t, &t.read_index, <char *>t.reads, sizeof(KvRead), t.nreads, hash, key)
-    if i < 0 or not t.reads[i].known:
-        return False
-    found.version = t.reads[i].version
-    found.expires = t.reads[i].expires
-    if t.reads[i].value != NULL:
-        found.value = blob_span(t.reads[i].value)
-    return True
+    r = txn_known(t, hash, key)
+    if r == NULL:
+        luaL_error(L, b"the store was not asked for the key")
+    found.version = r.version
+    found.expires = r.expires
+    if r.value != NULL:
+        found.value = blob_span(r.value)
+
+
+cdef int l_txn_await(lua_State *L) noexcept nogil:
+    """await(key): have the key among the reads. What is wrong is told by the function that is called next."""
+    cdef char room[KV_INLINE]
+    cdef KvFound found
+    cdef Span key
+    cdef KvTxn *t = (<KvHandle *>lua_touserdata(L, lua_upvalueindex(1))).txn
+    if txn_is_lost(t) != NULL or not lua_isstring(L, 1):
+        return 0
+    key.p = lua_tolstring(L, 1, &key.n)
+    if key.n == 0 or key.n > KV_KEY_MAX:
+        return 0
+    if txn_written(t, kv_hash(key), key) != NULL or txn_known(t, kv_hash(key), key) != NULL:
+        return 0
+    if t.store.backend.get(t.worker, t.store, key, &found, room) != OK:
+        return l_txn_ask(L, t, key)
+    if txn_know(t, key, &found) != OK:
+        return luaL_error(L, b"not enough memory")
+    return 0
+
+
+cdef int txn_know(KvTxn *t, Span key, KvFound *found) noexcept nogil:
+    """Keep what the cache has told with the reads, where it stays as it is."""
+    cdef KvBlob *value = found.blob
+    cdef KvRead *r
+    if found.version and value == NULL:
+        value = blob_new(found.value.p, found.value.n)
+        if value == NULL:
+            return ERR_MEMORY
+    if txn_ask(t, kv_hash(key), key, found.version) != OK:
+        blob_release(value)
+        return ERR_MEMORY
+    r = &t.reads[t.nreads - 1]
+    r.known = 1
+    r.expires = found.expires
+    r.value = value
+    return OK
 
 
 cdef int l_txn_ask(lua_State *L, KvTxn *t, Span key) noexcept nogil:
@@ -232,21 +302,20 @@ cdef int l_txn_ask(lua_State *L, KvTxn *t, Span key) noexcept nogil:
 
 
 cdef int finish_txn_read(Coro *co, Op *op) noexcept nogil:
-    """Keep the answer with the read, where the function that asked finds it when it is called again."""
+    """Keep the answer with the read."""
     cdef KvTxn *t = <KvTxn *>op
     cdef KvRead *r = &t.reads[t.nreads - 1]
     cdef ptrdiff_t i = index_find(t, &t.read_index, <char *>t.reads, sizeof(KvRead), t.nreads, r.key.hash,
                                   txn_text(t, r.key.text))
     if t.result == OK:
         r.version = t.items[0].version
-        if &t.reads[i] != r:                # it was seen in the cache before: the commit tells whether both hold
-            r = &t.reads[i]
+        r = &t.reads[i]                     # an earlier one, if it was asked before, in vain
+        r.version = t.items[0].version
         r.known = 1
         r.expires = t.items[0].expires
         r.value = t.items[0].value
         t.items[0].value = NULL
-    lua_pushlightuserdata(co.L, &KV_AGAIN)
-    return 1
+    return 0
 
 
 cdef int l_txn_as(lua_State *L, int how) noexcept nogil:
@@ -254,8 +323,7 @@ cdef int l_txn_as(lua_State *L, int how) noexcept nogil:
     cdef KvFound found
     cdef KvTxn *t = l_txn(L)
     cdef Span key = l_check_key(L, 1)
-    if txn_lookup(L, t, key, &found, room) != OK:
-        return l_txn_ask(L, t, key)
+    txn_lookup(L, t, key, &found, room)
     return push_as(L, t.store, &found, how)
 
 
@@ -330,8 +398,7 @@ cdef int l_txn_add(lua_State *L) noexcept nogil:
     cdef KvTxn *t = l_txn(L)
     cdef Span key = l_check_key(L, 1)
     l_check_value(L, 2)
-    if txn_lookup(L, t, key, &found, room) != OK:
-        return l_txn_ask(L, t, key)
+    txn_lookup(L, t, key, &found, room)
     if found.version:
         return l_push_refusal(L, &found)
     return l_txn_set(L)
@@ -345,8 +412,7 @@ cdef int l_txn_cas(lua_State *L) noexcept nogil:
     cdef Span key = l_check_key(L, 1)
     cdef uint64_t version = l_check_version(L, 2)
     lua_settop(L, 4)
-    if txn_lookup(L, t, key, &found, room) != OK:
-        return l_txn_ask(L, t, key)
+    txn_lookup(L, t, key, &found, room)
     if found.version != version:
         return l_push_refusal(L, &found)
     lua_settop(L, 4)
@@ -365,8 +431,7 @@ cdef int l_txn_incr(lua_State *L) noexcept nogil:
     cdef double v = l_check_finite(L, 3, 0)
     cdef KvText text
     cdef uint64_t expires = l_txn_options(L, 4, t)
-    if txn_lookup(L, t, key, &found, room) != OK:
-        return l_txn_ask(L, t, key)
+    txn_lookup(L, t, key, &found, room)
     if found.version:
         expires = found.expires
     if (found.version and kv_number(found.value, &v) != OK) or v + by - (v + by) != 0:
@@ -390,8 +455,7 @@ cdef int l_txn_expire(lua_State *L) noexcept nogil:
     cdef KvText text
     if not l_absent(L, 2):
         expires = l_check_ttl(L, 2, t.store)
-    if txn_lookup(L, t, key, &found, room) != OK:
-        return l_txn_ask(L, t, key)
+    txn_lookup(L, t, key, &found, room)
     lua_pushboolean(L, found.version != 0)
     if found.version == KV_OWN:
         txn_written(t, kv_hash(key), key).expires = expires

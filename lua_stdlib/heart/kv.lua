@@ -1,8 +1,11 @@
 ---The part of the K/V stores that is written in Lua, the same for memory, disk and Redis: ranges and pages, the run
 ---of a transaction, watchers. What is called often is native (see pyx/lua_kv_open.pxi) and taken over as it is.
 ---
----The seam between the stores: a native function of a store that has to wait yields by itself. Only inside a
----transaction it comes back with `native.again` and is called once more (`patient`).
+---The seam between the stores: a native function of a store that has to wait yields by itself. Inside a transaction
+---`await` does that before it (`patient`).
+---
+---Errors about arguments are told at the line of the application: a native function is called last, or what it would
+---complain about is looked at here before.
 
 local core = require("heart.core")
 local guard = require("heart.guard")
@@ -82,6 +85,7 @@ local M = {}
 local RETRIES = 16
 local LIST_LIMIT = 1000
 local PAGE = 256
+local KEY_MAX = 4096 -- bytes
 local WAIT_FROM = 3 -- conflicts that are tried again at once
 local WAIT_MAX = 0.05 -- seconds
 
@@ -136,6 +140,27 @@ local function check_limit(name, limit, default)
   return limit
 end
 
+---@param name string of the function
+---@param what any a prefix, or an end of a range
+---@param level? integer
+local function check_bound(name, what, level)
+  if what and #what > KEY_MAX then
+    error(name .. ": a key has at most 4096 bytes", (level or 2) + 1)
+  end
+end
+
+---@param name string of the function
+---@param i integer its place in a list
+---@param key any
+---@param level? integer
+local function check_key(name, i, key, level)
+  if type(key) ~= "string" and type(key) ~= "number" then
+    error(("%s: key %d is not a string"):format(name, i), (level or 2) + 1)
+  elseif key == "" or #tostring(key) > KEY_MAX then
+    error(("%s: key %d: a key has 1 to 4096 bytes"):format(name, i), (level or 2) + 1)
+  end
+end
+
 ---The least string behind all that begin with `prefix`; "" if there is none.
 ---@param prefix string
 local function behind(prefix)
@@ -159,6 +184,7 @@ local LIST_OPTIONS = {
   cursor = "string",
   keys_only = "boolean",
 }
+local BOUNDS = { "prefix", "start", "stop", "cursor" }
 
 ---Where a list begins and ends: the prefix, narrowed by start, stop and the cursor. "" as the end: none.
 ---@param options heart.kv.list_options
@@ -233,25 +259,34 @@ local PAIR = {
 
 ---The functions that list, from the native `page`.
 ---@param page function
+---@param ready fun() raises an error if the store can not be used any more
 ---@param give fun(...): ... what a result goes through: it raises failures, inside a transaction
 ---@param target table
-local function add_lists(page, give, target)
+local function add_lists(page, ready, give, target)
   function target.list(options)
+    ready()
     options = check_options("list", options, LIST_OPTIONS)
+    for _, name in ipairs(BOUNDS) do
+      check_bound("list", options[name])
+    end
     local limit = check_limit("list", options.limit, LIST_LIMIT)
     return give(collect(page, limit, options.reverse, options.keys_only, bounds(options)))
   end
 
   function target.listKeys(prefix, limit)
+    ready()
     prefix = prefix or ""
     check("listKeys: prefix", prefix, "string")
+    check_bound("listKeys", prefix)
     limit = check_limit("listKeys", limit, math.huge)
     return (give(collect(page, limit, false, true, prefix, behind(prefix))))
   end
 
   function target.listPairs(prefix, limit)
+    ready()
     prefix = prefix or ""
     check("listPairs: prefix", prefix, "string")
+    check_bound("listPairs", prefix)
     limit = check_limit("listPairs", limit, math.huge)
     local items, err = give(collect(page, limit, false, false, prefix, behind(prefix)))
     if not items then
@@ -277,18 +312,16 @@ local function raise(value, err, ...)
   return value, err, ...
 end
 
----A store function that is called again as long as its answer is on its way.
----@param again userdata
+-- What looks at a key before it does something.
+local READERS = { "get", "fetch", "has", "ttl", "add", "cas", "incr", "expire" }
+
+---A store function that does not wait, because what it reads was fetched before.
+---@param await fun(key: any, ...)
 ---@param f function
-local function patient(again, f)
-  local function pass(a, b, c, d, first, ...)
-    if first == again then
-      return pass(a, b, c, d, f(a, b, c, d))
-    end
-    return first, ...
-  end
-  return function(a, b, c, d)
-    return pass(a, b, c, d, f(a, b, c, d))
+local function patient(await, f)
+  return function(...)
+    await(...)
+    return f(...)
   end
 end
 
@@ -296,32 +329,48 @@ end
 ---@param native table
 ---@param methods table
 local function new_access(native, methods)
-  local page = methods.page
-  methods.page = nil
+  local page, await, lost = methods.page, methods.await, methods.lost
+  methods.page, methods.await, methods.lost = nil, nil, nil
   if native.queued then
-    for name, f in pairs(methods) do
-      methods[name] = patient(native.again, f)
+    for _, name in ipairs(READERS) do
+      methods[name] = patient(await, methods[name])
     end
   end
-  add_lists(page, raise, methods)
-  local fetch, delete = methods.fetch, methods.delete
+
+  local function ready()
+    local why = lost()
+    if why then
+      error(why, 3)
+    end
+  end
+
+  add_lists(page, ready, raise, methods)
+  local fetch, delete, listKeys = methods.fetch, methods.delete, methods.listKeys
 
   function methods.getMany(keys)
+    ready()
     check("getMany", keys, "table")
     local found = {}
     for i = 1, #keys do
+      check_key("getMany", i, keys[i])
       found[keys[i]] = fetch(keys[i])
     end
     return found
   end
 
   function methods.count(prefix)
-    return #methods.listKeys(prefix)
+    ready()
+    prefix = prefix or ""
+    check("count: prefix", prefix, "string")
+    check_bound("count", prefix)
+    return #listKeys(prefix)
   end
 
   function methods.deletePrefix(prefix)
+    ready()
     check("deletePrefix", prefix, "string")
-    local keys = methods.listKeys(prefix)
+    check_bound("deletePrefix", prefix)
+    local keys = listKeys(prefix)
     for i = 1, #keys do
       delete(keys[i])
     end
@@ -403,7 +452,9 @@ local function add_transactions(native, target)
       access = new_access(native, methods)
     end
     local ok, err = begin(handle, serial, options.sync ~= false)
-    if not ok then
+    if ok == false then
+      error(err, 2)
+    elseif not ok then
       return nil, err
     end
     return settle(handle, access, fn, options.retries or RETRIES, 0, pcall(fn, access))
@@ -441,6 +492,17 @@ local function follow(native, watcher, fn)
   until not native.wait(watcher)
 end
 
+---@param what string|string[]
+local function check_watched(what)
+  if type(what) == "string" then
+    check_bound("watch", what, 3)
+    return
+  end
+  for i, key in ipairs(what) do
+    check_key("watch", i, key, 3)
+  end
+end
+
 ---@param native table
 ---@param target table
 local function add_watch(native, target)
@@ -449,6 +511,7 @@ local function add_watch(native, target)
       check("watch: a prefix or a list of keys", what, "table")
     end
     check("watch", fn, "function")
+    check_watched(what)
     local watcher = native.watch(what)
     native.task(function()
       follow(native, watcher, fn)
@@ -482,11 +545,13 @@ function M.new(native)
   function store.count(prefix)
     prefix = prefix or ""
     check("count: prefix", prefix, "string")
+    check_bound("count", prefix)
     return native.count(prefix, behind(prefix))
   end
 
   function store.deletePrefix(prefix)
     check("deletePrefix", prefix, "string")
+    check_bound("deletePrefix", prefix)
     local total = 0
     while true do
       local n, more = native.delete_prefix(prefix)
@@ -501,9 +566,10 @@ function M.new(native)
     end
   end
 
-  add_lists(native.page, function(...)
+  local function pass(...)
     return ...
-  end, store)
+  end
+  add_lists(native.page, pass, pass, store)
   add_transactions(native, store)
   add_watch(native, store)
   return store

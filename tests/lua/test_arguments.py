@@ -6,8 +6,8 @@ from heart_server import Server
 PRELUDE = """
 local app = require("heart.v1")
 local channel, dgram, dns = require("heart.v1.channel"), require("heart.v1.dgram"), require("heart.v1.dns")
-local fs = require("heart.v1.fs")
-local http, json, kv = require("heart.v1.http"), require("heart.v1.json"), require("heart.v1.kv.memory")
+local fs, http, json = require("heart.v1.fs"), require("heart.v1.http"), require("heart.v1.json")
+local kv, disk = require("heart.v1.kv.memory"), require("heart.v1.kv.disk")
 local log, process, random = require("heart.v1.log"), require("heart.v1.process"), require("heart.v1.random")
 local shared, socket, task = require("heart.v1.shared"), require("heart.v1.socket"), require("heart.v1.task")
 local time, websocket = require("heart.v1.time"), require("heart.v1.websocket")
@@ -179,22 +179,6 @@ CALLS = {
     "websocket.connect(1)": "websocket.connect: expected a URL, got number",
     'websocket.connect("ws://x", 1)': "websocket: options: expected a table, got number",
     'websocket.connect("ws://x", { y = 1 })': "websocket: unknown option y",
-    "kv.get()": "bad argument #1 to 'get' (string expected, got no value)",
-    "kv.set({})": "bad argument #1 to 'set' (string expected, got table)",
-    'kv.set("x", print)': "bad argument #2 to 'set' (a function cannot be stored)",
-    'kv.set("x", 1, { y = 1 })': "unknown option y, or not of its type (there are: ttl, a number; sync, a boolean)",
-    "kv.list(1)": "list: options: expected a table, got number",
-    "kv.list({ x = 1 })": "list: unknown option x (there are: cursor, keys_only, limit, prefix, reverse, start, stop)",
-    "kv.listKeys(1)": "listKeys: prefix: expected a string, got number",
-    'kv.listPairs("", -1)': "listPairs: limit: expected a whole number, got -1",
-    "kv.count(1)": "count: prefix: expected a string, got number",
-    "kv.deletePrefix()": "deletePrefix: expected a string, got nil",
-    "kv.transaction(1)": "transaction: expected a function, got number",
-    "kv.transaction(print, { x = 1 })": "transaction: unknown option x (there are: retries, sync)",
-    "kv.watch(1, print)": "watch: a prefix or a list of keys: expected a table, got number",
-    'kv.watch("x", 1)': "watch: expected a function, got number",
-    "kv.incr()": "bad argument #1 to 'incr' (string expected, got no value)",
-    "kv.batch(1)": "bad argument #1 to 'batch' (table expected, got number)",
     "ctx.status(1)": "bad argument #1 to 'status' (expected a status from 200 to 599)",
     "ctx.set()": "bad argument #1 to 'set' (string expected, got no value)",
     "ctx.redirect()": "bad argument #1 to 'redirect' (string expected, got no value)",
@@ -203,6 +187,75 @@ CALLS = {
     "ctx.stream(1)": "bad argument #1 to 'stream' (function expected, got number)",
     "ctx.on_abort(1)": "bad argument #1 to 'on_abort' (function expected, got number)",
 }
+
+LONG = '("k"):rep(5000)'
+OPTION = "unknown option y, or not of its type (there are: ttl, a number; sync, a boolean)"
+TTL = "ttl: expected a positive number of seconds, at most 100 years"
+# Of a store and of a transaction's store alike.
+ACCESS = {
+    "kv.get()": "bad argument #1 to 'get' (string expected, got no value)",
+    "kv.fetch({})": "bad argument #1 to 'fetch' (string expected, got table)",
+    "kv.has('')": "bad argument #1 to 'has' (a key has 1 to 4096 bytes)",
+    f"kv.ttl({LONG})": "bad argument #1 to 'ttl' (a key has 1 to 4096 bytes)",
+    "kv.set({})": "bad argument #1 to 'set' (string expected, got table)",
+    "kv.set('x')": "bad argument #2 to 'set' (nil cannot be stored; use delete)",
+    "kv.set('x', print)": "bad argument #2 to 'set' (a function cannot be stored)",
+    "kv.set('x', 1, { y = 1 })": OPTION,
+    "kv.add('x', 1, { ttl = 0 })": TTL,
+    "kv.delete()": "bad argument #1 to 'delete' (string expected, got no value)",
+    "kv.incr()": "bad argument #1 to 'incr' (string expected, got no value)",
+    "kv.incr('x', 'y')": "bad argument #2 to 'incr' (number expected, got string)",
+    "kv.cas('x', -1, 1)": "bad argument #2 to 'cas' (expected a version)",
+    "kv.expire('x', -1)": TTL,
+    "kv.list(1)": "list: options: expected a table, got number",
+    "kv.list({ x = 1 })": "list: unknown option x (there are: cursor, keys_only, limit, prefix, reverse, start, stop)",
+    "kv.list({ limit = 'x' })": "list: limit: expected a number, got string",
+    f"kv.list({{ prefix = {LONG} }})": "list: a key has at most 4096 bytes",
+    "kv.listKeys(1)": "listKeys: prefix: expected a string, got number",
+    f"kv.listKeys({LONG})": "listKeys: a key has at most 4096 bytes",
+    "kv.listKeys('', 0.5)": "listKeys: limit: expected a whole number, got 0.5",
+    "kv.listPairs(1)": "listPairs: prefix: expected a string, got number",
+    f"kv.listPairs({LONG})": "listPairs: a key has at most 4096 bytes",
+    "kv.listPairs('', -1)": "listPairs: limit: expected a whole number, got -1",
+    "kv.count(1)": "count: prefix: expected a string, got number",
+    f"kv.count({LONG})": "count: a key has at most 4096 bytes",
+    "kv.deletePrefix()": "deletePrefix: expected a string, got nil",
+    f"kv.deletePrefix({LONG})": "deletePrefix: a key has at most 4096 bytes",
+    "kv.getMany({ {} })": "getMany: key 1 is not a string",
+}
+STORE = {
+    "kv.getMany(1)": "bad argument #1 to 'getMany' (table expected, got number)",
+    "kv.transaction(1)": "transaction: expected a function, got number",
+    "kv.transaction(print, { x = 1 })": "transaction: unknown option x (there are: retries, sync)",
+    "kv.serialTransaction()": "serialTransaction: expected a function, got nil",
+    "kv.watch(1, print)": "watch: a prefix or a list of keys: expected a table, got number",
+    "kv.watch('x', 1)": "watch: expected a function, got number",
+    "kv.watch({ {} }, print)": "watch: key 1 is not a string",
+    f"kv.watch({LONG}, print)": "watch: a key has at most 4096 bytes",
+    "kv.batch(1)": "bad argument #1 to 'batch' (table expected, got number)",
+    "kv.batch({ 1 })": "batch: write 1 is not a table {name, key, ...}",
+    "kv.batch({ { 'set' } })": "batch: write 1: expected {name, key, ...}",
+    "kv.batch({ { 'put', 'x' } })": "batch: write 1: unknown name put (there are: set, delete, add, cas, incr, expire)",
+    "kv.batch({ { 'set', 'x' } })": "batch: write 1: nil cannot be stored; use delete",
+    "kv.batch({ { 'set', '', 1 } })": "batch: write 1: a key has 1 to 4096 bytes",
+    "kv.batch({ { 'set', 'x', print } })": "batch: write 1: a function cannot be stored",
+    "kv.batch({ { 'incr', 'x', 'y' } })": "batch: write 1: expected a number, got string",
+    "kv.batch({ { 'set', 'x', 1, { y = 1 } } })": OPTION,
+    "kv.batch({ { 'cas', 'x', {}, 1 } })": "batch: write 1: expected a number, got table",
+    "kv.batch({ { 'expire', 'x', 0 } })": TTL,
+}
+NESTED = "transactions do not nest: use the store that the outer one was given"
+TRANSACTION = {
+    "kv.transaction(function(s) kv.transaction(print) end)": NESTED,
+    "kv.serialTransaction(function(s) kv.serialTransaction(print) end)": NESTED,
+    "kv.transaction(function(s) s.getMany(1) end)": "getMany: expected a table, got number",
+    "kv.transaction(function(s) s.set('x', 1, { sync = false }) end)": "sync is an option of the whole transaction",
+    "local k; kv.transaction(function(s) k = s end) k.get('x')": "store was used after its transaction had ended",
+}
+for name in ("kv", "disk"):
+    CALLS |= {call.replace("kv.", name + "."): text for call, text in (ACCESS | STORE | TRANSACTION).items()}
+    for call, text in ACCESS.items():
+        CALLS[f"{name}.transaction(function(s) {call.replace('kv.', 's.')} end)"] = text
 
 
 @pytest.fixture(scope="module")
