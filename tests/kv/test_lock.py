@@ -214,21 +214,11 @@ def test_function_that_computes_for_too_long_loses_its_lock(open_store):
     assert store.one("return kv.has('k')") is False
 
 
-def test_time_counts_from_when_the_lock_was_got(open_store):
-    """Not from when it was waited for."""
-    store = open_store("--kv-lock-timeout", "0.4")
-    with store.on_worker(0) as holder, store.on_worker(0) as waiter:
-        holder.send(HOLD, 0.3, "a")
-        time.sleep(0.05)
-        waiter.send(HOLD, 0.3, "b")
-        assert holder.receive() == waiter.receive() == [True]
-
-
 def test_every_one_of_a_queue_gets_its_own_time(open_store):
-    store = open_store("--kv-lock-timeout", "0.4")
+    store = open_store("--kv-lock-timeout", "1.5")
     clients = [store.on_worker(i % 2) for i in range(5)]
     for i, client in enumerate(clients):
-        client.send(HOLD, 0.25, str(i))
+        client.send(HOLD, 0.6, str(i))
         time.sleep(0.02)
     assert [client.receive() for client in clients] == [[True]] * 5
     for client in clients:
