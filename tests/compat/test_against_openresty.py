@@ -2,6 +2,7 @@
 
 The code is in cases/*.lua. DIFFERENT says where Heart's answer is another one, and what it is."""
 
+import re
 import socketserver
 import ssl
 import threading
@@ -173,12 +174,27 @@ def answers(port, code):
     return found
 
 
+# What Debian's lua-resty-core says of some handshakes on a busy machine: an assertion of its own fails, or the number of
+# an earlier error is still there.
+FLAW = re.compile(r"raises assertion failed!|\d+: handshake failed")
+
+
+def answers_of_the_original(port, code):
+    """What it prints when it is right."""
+    for _ in range(10):
+        found = answers(port, code)
+        if not any(FLAW.search(text) for text in found.values()):
+            break
+    return found
+
+
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.lua")), ids=lambda path: path.stem)
 def test_answers_are_those_of_the_original(ports, echo, encrypted, path):
     if path.stem == "prelude":
         return
     code = (CASES / "prelude.lua").read_bytes() + b"local ECHO = %d\n" % echo + encrypted + path.read_bytes()
-    theirs, ours = (answers(port, code) for port in ports)
+    original, heart = ports
+    theirs, ours = answers_of_the_original(original, code), answers(heart, code)
     assert list(ours) == list(theirs)
     assert len(ours) > 5
     wrong = {name: (theirs[name], ours[name]) for name in theirs if ours[name] != theirs[name]}

@@ -11,7 +11,9 @@ local function shake(port, ...)
   local ok, err = s:sslhandshake(...)
   if ok then
     s:send("hello\n")
-    return ok == true or "a session", err, s:receive()
+    local line = s:receive()
+    s:close()
+    return ok == true or "a session", err, line
   end
   return ok, err, s:send("x")
 end
