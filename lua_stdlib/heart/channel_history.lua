@@ -26,39 +26,44 @@ local function key_of(name, id)
   return prefix_of(name) .. ("%016x"):format(id)
 end
 
----@param message heart.channel.message with its id
+---Keep a message, which has its number, together with another write. All of it happens or nothing.
+---@param message heart.channel.message
 ---@param length integer
+---@param write? any[] see `batch` of the stores
 ---@return true? ok
 ---@return string? err
-local function put(message, length)
+local function put(message, length, write)
   local name, id = message.channel, message.id
-  local ok, err = store.set(key_of(name, id), { channel = name, id = id, data = message.data })
+  local writes = { { "set", key_of(name, id), { channel = name, id = id, data = message.data } } }
   if id > length then
-    store.delete(key_of(name, id - length))
+    writes[#writes + 1] = { "delete", key_of(name, id - length) }
   end
-  return ok, err
+  writes[#writes + 1] = write
+  local ok, err = store.batch(writes)
+  return ok, err --[[@as string?]]
 end
 
----Number a message and keep it.
+---Number a message and keep it. Another worker may take the same number first: then it takes the next one.
 ---@param message heart.channel.message
 ---@param length integer
 ---@return true? ok
 ---@return string? err
 function M.add(message, length)
-  local id, err = store.incr("id:" .. message.channel)
-  if not id then
-    return nil, err
-  end
-  message.id = id --[[@as integer]]
-  return put(message, length)
+  local counter = "id:" .. message.channel
+  local ok, err
+  repeat
+    local last, version = store.fetch(counter)
+    message.id = (last or 0) + 1 --[[@as integer]]
+    ok, err = put(message, length, { "cas", counter, version, message.id })
+  until err ~= "conflict"
+  return ok, err
 end
 
 ---Keep a message that has its number from elsewhere; they come in order.
 ---@param message heart.channel.message
 ---@param length integer
 function M.keep(message, length)
-  store.set("id:" .. message.channel, message.id)
-  put(message, length)
+  put(message, length, { "set", "id:" .. message.channel, message.id })
 end
 
 ---The number that was given last; 0: none.

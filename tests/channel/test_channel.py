@@ -51,6 +51,9 @@ app.post("/fill/:n", function(ctx)
   end
   return "filled"
 end)
+app.post("/huge", function()
+  return tostring(pcall(channel.publish, "kept", ("x"):rep(2^24 + 1)))
+end)
 app.get("/events/:name", function(ctx)
   return ctx.sse(function(events) events:subscribe(ctx.pathParam("name")) print("events ended") end)
 end)
@@ -189,6 +192,22 @@ def test_history_is_kept_numbered_and_given_to_those_who_come_back(server):
         ws.message()
         server.post("/publish/kept", b"live")
         assert ws.message() == "live"
+
+
+def test_message_that_can_not_be_kept_takes_no_number(server):
+    server.post("/publish/kept", b"one")
+    assert server.post("/huge", b"").text == "false"
+    server.post("/publish/kept", b"two")
+    assert [(m["id"], m["data"]) for m in server.get("/past/kept").json] == [(1, "one"), (2, "two")]
+
+
+def test_publishers_of_both_workers_leave_no_hole_in_a_history(server):
+    threads = [threading.Thread(target=server.post, args=("/fill/100", b"")) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [m["id"] for m in server.get("/past/long").json] == list(range(1, 601))
 
 
 def test_members_are_known_to_all_workers(server):
