@@ -174,8 +174,8 @@ def answers(port, code):
     return found
 
 
-# What Debian's lua-resty-core says of some handshakes on a busy machine: an assertion of its own fails, or the number of
-# an earlier error is still there.
+# What lua-resty-core of Debian says of some handshakes on a busy machine: an assertion of its own fails, or the number
+# of an earlier error is still there.
 FLAW = re.compile(r"raises assertion failed!|\d+: handshake failed")
 
 
