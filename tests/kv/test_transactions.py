@@ -177,6 +177,32 @@ def test_sync_belongs_to_the_whole_transaction(store):
     assert store.run("return kv.transaction(function(s) s.set('k', 1) end, {sync = false})") == [True]
 
 
+def test_transaction_that_conflicts_again_and_again_backs_off(store):
+    """The first tries come at once; then it waits, the longer the more there were, and others go on meanwhile."""
+    code = """
+      local monotonic = require('heart.v1.time').monotonic
+      local pauses, last, others = json.array(), nil, 0
+      local ended = false
+      require('heart.v1.task').spawn(function()
+        while not ended do others = others + 1 app.sleep(0.001) end
+      end)
+      local ok, err = kv.transaction(function(s)
+        if last then pauses[#pauses + 1] = monotonic() - last end
+        s.set('copy', s.get('k'))
+        kv.incr('k')
+        last = monotonic()
+      end, {retries = 24})
+      ended = true
+      return err, pauses, others"""
+    err, pauses, others = store.run(code)
+    assert err == "conflict" and len(pauses) == 24
+    early, late = pauses[3:9], pauses[12:]
+    assert sum(late) > 0.1, "12 pauses of up to 50 ms each, at random"
+    assert sum(late) / len(late) > sum(early) / len(early)
+    assert max(late) != min(late)
+    assert others > 5
+
+
 def test_error_swallowed_by_fn_does_not_commit_what_conflicts(store):
     code = """
       local tries = 0
