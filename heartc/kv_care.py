@@ -99,6 +99,7 @@ class ReadOnly(kv_store.Store):
         self.path = os.path.abspath(path)
         self.clock = kv_store.now_ms
         self.db = None
+        self.version = 0
         self.unflushed = False
         rocks = kv_store.load_rocksdict()
         kv_store.prepare_folder(self.path, False)
@@ -128,24 +129,35 @@ def not_readable(reason, path):
 # ---- Whole works -----------------------------------------------------------------------------------------------
 
 
+# Of all works: `tell(done, total, unit)` is told how far it is, see Progress.step.
+
+
+def estimated(store):
+    """How many records a store has, about; 0: it does not know."""
+    figures = store.stats()
+    return figures.get("keys", 0) or figures.get("keys, estimated", 0)
+
+
 def check(store, tell):
-    """Read every record. Returns (records, problems); `tell(records)` is told how far it is."""
+    """Read every record. Returns (records, problems)."""
+    total = estimated(store)
     records, problems, position = 0, [], b""
     while position is not None:
         more, found, position = store.check_step(position, 1000)
         records += more
         problems += found
-        tell(records)
+        tell(records, total, "records")
     return records, problems
 
 
 def compact(store, tell):
-    """Compact everything; `tell(parts)` is told how far it is."""
+    """Compact everything."""
+    total = store.stats()["tables"]
     parts, position = 0, b""
     while position is not None:
         position = store.compact_step(position)
         parts += 1
-        tell(parts)
+        tell(parts, total, "parts")
 
 
 def backup(store, target, tell):

@@ -122,6 +122,10 @@ class Work:
             raise HeartError(str(outcomes) if status == FAILED else "the store is full")
         return outcomes or [None] * len(full)
 
+    def about(self, start):
+        """How many records there are from `start` on, if that is known: for all keys together it is, about."""
+        return 0 if start else kv_care.estimated(self.store())
+
     def pages(self, start, stop, reverse=False, keys_only=False, limit=None):
         """The items from start to stop, in lists."""
         more = True
@@ -176,7 +180,7 @@ def delete(work, key=None):
     start, deleted = kv_text.key_argument(prefix), 0
     for items in work.pages(start, prefix_stop(start), keys_only=True):
         deleted += sum(map(bool, work_writes(work, [(DELETE, item[0], b"", 0) for item in items])))
-        work.progress.tell(f"{deleted} keys deleted")
+        work.progress.step(deleted, 0, "keys deleted")
     work.progress.end()
     print(deleted)
 
@@ -209,10 +213,10 @@ def list_keys(work, prefix=""):
 def count(work, prefix=""):
     """Print how many keys there are."""
     start = kv_text.key_argument(prefix)
-    total = 0
+    total, about = 0, work.about(start)
     for items in work.pages(start, prefix_stop(start), keys_only=True):
         total += len(items)
-        work.progress.tell(f"{total} keys")
+        work.progress.step(total, about, "keys")
     work.progress.end()
     print(total)
 
@@ -240,11 +244,11 @@ def export(work, file="-"):
 
 def export_to(work, start, out):
     """Write the lines, and a last one with their number."""
-    total = 0
+    total, about = 0, work.about(start)
     for items in work.pages(start, prefix_stop(start)):
         out.write("".join(kv_text.line(key, expires, value) + "\n" for key, _, expires, value in items).encode())
         total += len(items)
-        work.progress.tell(f"{total} records")
+        work.progress.step(total, about, "records")
     out.write(b'{"records":%d}\n' % total)
     out.flush()
     work.progress.end()
@@ -253,21 +257,23 @@ def export_to(work, start, out):
 
 def import_lines(work, file="-"):
     """Store what an export has written. Each batch is stored as a whole, so that one can go on after a failure."""
-    importer = Importer(work, work.options["from_line"] or 1)
     try:
         lines = sys.stdin.buffer if file == "-" else open(file, "rb")
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
     with lines:
         work.store(create=True)
-        importer.take(lines, "standard input" if file == "-" else file)
+        importer = Importer(work, lines, work.options["from_line"] or 1)
+        importer.take("standard input" if file == "-" else file)
 
 
 class Importer:
     """One import. `stored` records are in the store, up to the line before `line`."""
 
-    def __init__(self, work, first):
+    def __init__(self, work, lines, first):
         self.work = work
+        self.lines = lines
+        self.bytes = os.fstat(lines.fileno()).st_size  # 0: a pipe
         self.first = first
         self.line = first
         self.writes = []
@@ -276,11 +282,11 @@ class Importer:
         self.seen = 0
         self.ended = None
 
-    def take(self, lines, name):
+    def take(self, name):
         """Import all lines."""
         number = 0
         try:
-            for number, text in enumerate(lines, 1):
+            for number, text in enumerate(self.lines, 1):
                 if number >= self.first and text.strip():
                     self.take_line(text)
                     if len(self.writes) >= BATCH or self.size > BATCH_BYTES:
@@ -295,6 +301,10 @@ class Importer:
         except HeartError as error:
             raise HeartError(f"{error}{self.hint()}") from None
         self.work.progress.end(f"{counted(self.stored)} stored" + (f", {self.expired} expired" if self.expired else ""))
+
+    def part(self):
+        """How far it is, from 0 to 1, if that is known."""
+        return self.lines.tell() / self.bytes if self.bytes else None
 
     def hint(self):
         """How to go on."""
@@ -323,7 +333,7 @@ class Importer:
             work_writes(self.work, self.writes)
         self.stored += len(self.writes)
         self.writes, self.size, self.line = [], 0, next_line
-        self.work.progress.tell(f"{self.stored} records")
+        self.work.progress.tell(f"{self.stored} records", self.part())
 
 
 # ---- Care ----------------------------------------------------------------------------------------------------
@@ -331,7 +341,7 @@ class Importer:
 
 def backup(work, folder):
     """Put a copy of the database, as it is at one moment, into a new folder, and read it all."""
-    records = kv_care.backup(work.store(), folder, work.progress.records)
+    records = kv_care.backup(work.store(), folder, work.progress.step)
     work.progress.end(f"{folder}: {counted(records)}, all readable")
 
 
@@ -339,18 +349,18 @@ def restore(work, folder):
     """Make the database of --db of a backup."""
     if kv_admin.connect(work.db):
         raise HeartError(f"{work.db}: a server has this database open: stop it, then restore")
-    records = kv_care.restore(folder, work.db, work.progress.records)
+    records = kv_care.restore(folder, work.db, work.progress.step)
     work.progress.end(f"{work.db}: {counted(records)} restored")
 
 
 def repair(work, folder):
     """Make the database of --db of what is whole in a damaged one."""
-    return say_checked(work, *kv_care.repair(folder, work.db, work.progress.records))
+    return say_checked(work, *kv_care.repair(folder, work.db, work.progress.step))
 
 
 def check(work):
     """Read every record and compare the checksums."""
-    return say_checked(work, *kv_care.check(work.store(), work.progress.records))
+    return say_checked(work, *kv_care.check(work.store(), work.progress.step))
 
 
 def say_checked(work, records, problems):
@@ -365,7 +375,7 @@ def say_checked(work, records, problems):
 
 def compact(work):
     """Give back the room of what was deleted."""
-    kv_care.compact(work.store(), lambda parts: work.progress.tell(f"{parts} parts"))
+    kv_care.compact(work.store(), work.progress.step)
     work.progress.end(f"{work.db}: compacted")
 
 

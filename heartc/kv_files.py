@@ -50,11 +50,12 @@ def copy_folder(source, target, tell):
     """Copy the files of a database, for its owner alone."""
     os.makedirs(target, mode=0o700)
     try:
-        for n, name in enumerate(sorted(os.listdir(source))):
+        names = sorted(os.listdir(source))
+        for n, name in enumerate(names):
             path = os.path.join(source, name)
             if os.path.isfile(path) and name != "LOCK":
                 shutil.copy(path, os.path.join(target, name))
-            tell(n)
+            tell(n, len(names), "files")
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
         raise StoreError(f"{target}: {error.strerror}: {error.filename}") from None

@@ -1,10 +1,12 @@
-"""How far long work is: a line on a terminal that is written over, a summary at the end. On the standard error."""
+"""How far long work is: a bar on a terminal, or a wheel if nobody knows how much there is, and a summary at the end. On
+the standard error."""
 
 import sys
 import time
 
 PERIOD = 0.1  # seconds between two looks of the line
-BAR = "◐◓◑◒"
+WHEEL = "◐◓◑◒"
+WIDTH = 20  # of the bar
 
 
 class Progress:
@@ -18,21 +20,21 @@ class Progress:
         self.looks = 0
         self.open = False
 
-    def tell(self, text):
-        """Show how far it is, unless that was shown just now."""
+    def tell(self, text, part=None):
+        """Show how far it is, unless that was shown just now. `part`: of the whole, from 0 to 1, if that is known."""
         now = time.monotonic()
         if not self.live or now < self.shown + PERIOD:
             return
         self.shown = now
         self.looks += 1
-        mark = BAR[self.looks % len(BAR)]
+        mark = WHEEL[self.looks % len(WHEEL)] if part is None else bar(part)
         self.out.write(f"\r\033[K{mark} {text}, {now - self.begun:.0f} s")
         self.out.flush()
         self.open = True
 
-    def records(self, number):
-        """Show a number of records."""
-        self.tell(f"{number} records")
+    def step(self, done, total, unit):
+        """Show a number of things that are done. `total` may be an estimate, 0: not known."""
+        self.tell(f"{done} {unit}", done / total if total else None)
 
     def end(self, summary=None):
         """Take the line away, and say what was done."""
@@ -42,3 +44,10 @@ class Progress:
         if summary and not self.quiet:
             self.out.write(summary + "\n")
         self.out.flush()
+
+
+def bar(part):
+    """A bar and a percentage. It is full only when the work is done, which an estimate does not know."""
+    part = min(max(part, 0), 0.99)
+    full = int(part * WIDTH)
+    return f"{'█' * full}{'░' * (WIDTH - full)} {part:3.0%}"

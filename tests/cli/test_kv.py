@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -400,15 +401,43 @@ def test_newer_format_is_told(db):
 # ---- On a terminal, on Redis ---------------------------------------------------------------------------------
 
 
-def test_terminal_gets_a_line_of_progress(db, tmp_path):
-    script = need("script", "bsdutils")
-    command = f"{' '.join(heart_command())} kv count --db {db}"
-    environment = heart_environment() | {"HEART_KV": ""}
+def on_terminal(*words):
+    """What a terminal gets of `heart kv`, which tells every step."""
     code = "import heartc.kv_progress as p; p.PERIOD = 0; import sys; from heartc.__main__ import main; main()"
-    command = f'{sys.executable} -c "{code}" kv count --db {db}'
+    command = shlex.join([sys.executable, "-c", code, "kv", *map(str, words)])
+    environment = heart_environment() | {"HEART_KV": ""}
+    script = need("script", "bsdutils")
     done = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, env=environment, cwd=ROOT)
-    assert b"\r\033[K" in done.stdout and b"1000 keys" in done.stdout
-    assert done.stdout.rstrip().endswith(b"1504")
+    assert done.returncode == 0, done.stdout
+    return done.stdout.decode()
+
+
+def test_terminal_gets_a_line_of_progress(db):
+    shown = on_terminal("count", "--db", db)
+    assert re.search(r"\r\033\[K█{13}░{7} 6\d% 1000 keys, 0 s", shown)
+    assert shown.rstrip().endswith("1504")
+
+
+def test_all_long_work_that_knows_its_end_has_a_bar(db, tmp_path):
+    bar = re.compile(r"\r\033\[K(█*)(░*) +\d+% (\d+ \w+)")
+    works = {
+        ("export", tmp_path / "all.jsonl"): "1504 records",
+        ("import", tmp_path / "all.jsonl"): "500 records",
+        ("check",): "1000 records",
+        ("compact",): "1 parts",
+        ("backup", tmp_path / "copy"): "1000 records",
+    }
+    for words, step in works.items():
+        found = bar.findall(on_terminal(*words, "--db", db))
+        assert step in [text for _, _, text in found], (words, found)
+        assert all(len(full + rest) == 20 for full, rest, _ in found)
+    restored = bar.findall(on_terminal("restore", tmp_path / "copy", "--db", tmp_path / "new"))
+    assert {text.split()[1] for _, _, text in restored} == {"records", "files"}
+
+
+def test_work_whose_end_nobody_knows_has_a_wheel(db):
+    assert re.search("[◐◓◑◒] 1000 keys, 0 s", on_terminal("count", "user:", "--db", db))
+    assert "◐" not in on_terminal("count", "--db", db)
 
 
 def test_redis_takes_what_a_database_gives(db, tmp_path):
