@@ -24,7 +24,7 @@ cdef void worker_run(Worker *w) noexcept nogil:
     else:
         state_load(w, w.state)
     full_fence()                        # the pair of the one in Engine.command
-    worker_command(w)                   # one that came before the eventfd was there
+    eventfd_signal(w.wake.fd)           # for a command that came before this was there: the first turn carries it out
     inbox_run(w)
     w.tune_at = w.now if w.state != NULL else UINT64_MAX
     while not w.ended:

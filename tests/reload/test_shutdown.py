@@ -276,13 +276,14 @@ def test_fifty_shutdowns_under_load_all_end_well():
             wait_until(lambda load=load: load.poll() is not None, "h2load ends", 30)
 
 
-def test_stop_while_the_script_loads_is_clean(tmp_path):
-    """A signal during start-up ends with 0, once the script has loaded."""
+@pytest.mark.parametrize("workers", [2, 64])
+def test_stop_while_the_script_loads_is_clean(tmp_path, workers):
+    """A signal during start-up ends with 0, once the script has loaded. Of many workers some have not even begun."""
     script = tmp_path / "main.lua"
     begun = tmp_path / "begun"
     script.write_text(f"io.open('{begun}', 'w') local t = os.clock() while os.clock() - t < 0.6 do end")
     with subprocess.Popen(
-        [*heart_command(), "serve", script, "--port", "0"],
+        [*heart_command(), "serve", script, "--port", "0", "--workers", str(workers)],
         env=heart_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
