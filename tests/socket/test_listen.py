@@ -81,7 +81,7 @@ def test_unix_listener_that_can_not_have_its_path_leaves_no_other(serve, tmp_pat
     path = tmp_path / "taken"
     path.mkdir()
     server = serve(ECHO % (f"unix:{path}", "unix", "nil"))
-    assert "Is a directory" in server.logs()
+    server.wait_log("Is a directory")
     assert list(tmp_path.iterdir()) == [path]
 
 

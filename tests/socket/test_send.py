@@ -1,8 +1,10 @@
 """What is sent: all of it, in order, in time, and how much of it when that fails."""
 
+import threading
 import time
 
 import pytest
+from heart_server import PATIENCE
 
 
 def hold(client):
@@ -46,8 +48,10 @@ def test_list_in_itself_raises(lua, peer):
 
 @pytest.mark.parametrize("wrap", ["data", "{ data }"])
 def test_timeout_tells_what_was_sent(lua, peer, wrap):
+    told = threading.Event()
+
     def serve(client):
-        time.sleep(1)
+        told.wait(PATIENCE)
         count = 0
         while part := client.recv(1 << 16):
             count += len(part)
@@ -58,6 +62,7 @@ def test_timeout_tells_what_was_sent(lua, peer, wrap):
       local data = ("x"):rep(20000000)
       local n, err, sent = s:send({wrap})
       s:shutdown("send")
+      dial({peer(lambda client: told.set())}):close()
       return show(n, err, sent > 0 and sent < #data, tonumber(s:receive("*a")) == sent)
     """
     assert lua(code) == "nil|timeout|true|true"
