@@ -110,6 +110,7 @@ def test_requests_that_come_long_after_the_end_began_are_refused(respond):
         assert client.fetch(3).protocol == OVERLOADED
         assert client.answer(1).text == "slept 2 "
         assert client.closed()
+    assert server.wait() == 0
 
 
 def test_requests_that_outlive_the_grace_of_a_reload_are_ended(respond):
