@@ -473,7 +473,7 @@ class Server:
         )
 
     def wait_begun(self, handlers=1):
-        """Wait until so many handlers have printed that they have begun: their requests are in flight."""
+        """Wait until so many handlers have logged "begun": their requests are in flight."""
         wait_until(lambda: self.logs().count("begun") >= handlers, lambda: f"{handlers} begin:\n{self.tail()}")
 
     def access(self):

@@ -14,8 +14,9 @@ from heart_server import PATIENCE, SANITIZED, heart, heart_command, heart_enviro
 
 APP = """
 local app = require("heart.v1")
+local log = require("heart.v1.log")
 app.get("/", function(ctx) return "hello" end)
-app.get("/sleep/:s", function(ctx) print("begun") app.sleep(tonumber(ctx.pathParam("s"))) return "awake" end)
+app.get("/sleep/:s", function(ctx) log.info("begun") app.sleep(tonumber(ctx.pathParam("s"))) return "awake" end)
 app.get("/stuck/:s", function(ctx)
   local stop = os.time() + tonumber(ctx.pathParam("s"))
   while os.time() < stop do end

@@ -12,14 +12,15 @@ from heart_server import PATIENCE, Server, heart, heart_command, heart_environme
 
 APP = """
 local app = require("heart.v1")
+local log = require("heart.v1.log")
 app.get("/", function(ctx) return "hello" end)
-app.get("/sleep/:s", function(ctx) print("begun") app.sleep(tonumber(ctx.pathParam("s"))) return "awake" end)
-app.get("/stuck", function(ctx) print("begun") while true do end end)
+app.get("/sleep/:s", function(ctx) log.info("begun") app.sleep(tonumber(ctx.pathParam("s"))) return "awake" end)
+app.get("/stuck", function(ctx) log.info("begun") while true do end end)
 app.get("/big", function(ctx) return string.rep("x", 32 * 1024 * 1024) end)
 app.post("/", function(ctx) return #ctx.bytes() end)
 app.get("/stream", function(ctx)
   return ctx.stream(function(write)
-    print("begun")
+    log.info("begun")
     for _ = 1, 10 do write("x") app.sleep(0.05) end
   end)
 end)

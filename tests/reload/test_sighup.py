@@ -13,8 +13,9 @@ from heart_server import PATIENCE, need, wait_until
 def app(text, more=""):
     return f"""
 local app = require("heart.v1")
+local log = require("heart.v1.log")
 app.get("/", function(ctx) return "{text}" end)
-app.get("/sleep/:s", function(ctx) print("begun") app.sleep(tonumber(ctx.pathParam("s"))) return "{text}" end)
+app.get("/sleep/:s", function(ctx) log.info("begun") app.sleep(tonumber(ctx.pathParam("s"))) return "{text}" end)
 {more}
 """
 
