@@ -63,6 +63,7 @@ def test_reload_hands_over_without_a_refusal(serve):
         assert set(answers) <= {b"X old\n", b"X new\n"} and answers[-1] == b"X new\n"
         held.sendall(b"b\n")
         assert lines.readline() == b"B old\n"
+    server.wait_log("reloaded")  # until then both listen
     assert {say(port, b"x") for _ in range(10)} == {b"X new\n"}
 
 
