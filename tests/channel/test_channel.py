@@ -14,6 +14,7 @@ APP = """
 local app = require("heart.v1")
 local channel = require("heart.v1.channel")
 local kv = require("heart.v1.kv.memory")
+local log = require("heart.v1.log")
 local worker = require("heart.v1.worker")
 channel.history("kept", 3)
 channel.history("kept:more", 3)
@@ -55,7 +56,7 @@ app.post("/huge", function()
   return tostring(pcall(channel.publish, "kept", ("x"):rep(2^24 + 1)))
 end)
 app.get("/events/:name", function(ctx)
-  return ctx.sse(function(events) events:subscribe(ctx.pathParam("name")) print("events ended") end)
+  return ctx.sse(function(events) events:subscribe(ctx.pathParam("name")) log.info("events ended") end)
 end)
 app.get("/ticks", function(ctx)
   return ctx.sse(function(events)
@@ -81,16 +82,16 @@ app.on("start", function()
   local got = {}
   channel.subscribe("faulty", function(data)
     if data == "fail" then error("as asked") end
-    print(("function of %d got %s"):format(worker.id, tostring(data)))
+    log.info(("function of %d got %s"):format(worker.id, tostring(data)))
   end)
   channel.subscribe("long", function(data)
-    if data == 600 then print("function was last given 600") end
+    if data == 600 then log.info("function was last given 600") end
   end, { after = 0 })
   channel.subscribe("told", function(data, message)
     app.sleep(0.001)
     got[#got + 1] = data
     if data == "stop" then
-      print(("worker %d got %s on %s"):format(worker.id, table.concat(got, ","), message.channel))
+      log.info(("worker %d got %s on %s"):format(worker.id, table.concat(got, ","), message.channel))
     end
   end)
   kv.watch("user:", channel.feed("users"))

@@ -27,6 +27,11 @@ local function connected()
   return assert(socket.connect("127.0.0.1", config.silent))
 end
 
+---A name that no earlier round has asked for: a question in progress is waited for together, and ends for all at once.
+local function silent_name(round)
+  return ("silent%s.test"):format(round)
+end
+
 local WAITS = {
   sleep = function()
     task.sleep(60)
@@ -80,11 +85,11 @@ local WAITS = {
   datagram = function()
     assert(socket.udp({ bind = "127.0.0.1" })):receivefrom()
   end,
-  name = function()
-    dns.resolve("silent.test", { timeout = 60 })
+  name = function(round)
+    dns.resolve(silent_name(round), { timeout = 60 })
   end,
-  connect_by_name = function()
-    socket.connect("silent.test", 80, { timeout = 60 })
+  connect_by_name = function(round)
+    socket.connect(silent_name(round), 80, { timeout = 60 })
   end,
   http_head = function()
     http.get(("http://127.0.0.1:%d/"):format(config.silent))
@@ -148,7 +153,7 @@ local WAITS = {
 app.get("/cancel/:name", function(ctx)
   local tasks = {}
   for i = 1, 20 do
-    tasks[i] = task.spawn(WAITS[ctx.pathParam("name")])
+    tasks[i] = task.spawn(WAITS[ctx.pathParam("name")], ctx.query("round"))
   end
   task.sleep(0.03)
   for _, each in ipairs(tasks) do
@@ -160,7 +165,7 @@ app.get("/cancel/:name", function(ctx)
 end)
 app.get("/abort/:name", function(ctx)
   ctx.on_abort()
-  WAITS[ctx.pathParam("name")]()
+  WAITS[ctx.pathParam("name")](ctx.query("round"))
 end)
 app.get("/waits", function(ctx)
   local names = {}
