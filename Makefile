@@ -33,7 +33,7 @@ core: $(VENV)/stamp-core
 build: binary wheel deb $(VENV)/stamp-native build/asan/stamp
 
 test: $(VENV)/stamp-core $(VENV)/stamp-native
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/stamp-tests build/stylua/stamp
 	$(call need,luacheck,lua-check)
@@ -52,7 +52,7 @@ format: $(VENV)/stamp-tests build/stylua/stamp
 	node tests/tools/stylua.mjs $(LUA)
 
 asan: $(VENV)/stamp-core build/asan/stamp
-	$(asan_env) $(BIN)/pytest -n 2 --dist loadfile --ignore tests/http/test_allocations.py tests/http tests/kv tests/task tests/client tests/tls tests/socket tests/os tests/compat tests/ws tests/channel tests/fcgi $(ARGS)
+	$(asan_env) $(BIN)/pytest -n 3 --dist loadfile --ignore tests/http/test_allocations.py tests/http tests/kv tests/task tests/client tests/tls tests/socket tests/os tests/compat tests/ws tests/channel tests/fcgi $(ARGS)
 
 fuzz: $(VENV)/stamp-tests
 	$(call need,clang,clang)
