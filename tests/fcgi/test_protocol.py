@@ -26,7 +26,7 @@ from fcgi_client import (
     stream,
     variables,
 )
-from heart_server import wait_until
+from heart_server import SANITIZED, wait_until
 
 LARGE = bytes(range(256)) * 1200
 
@@ -289,7 +289,7 @@ def test_connection_is_not_read_while_a_body_is_not_consumed(respond):
         before = server.rss()
         for _ in range(24):
             client.send(stream(STDIN, 1, b"x" * (1 << 20), end=False))
-        assert server.rss() - before < 12 << 20
+        assert server.rss() - before < (20 if SANITIZED else 12) << 20  # a sanitizer keeps some of what is freed
         assert client.send(record(STDIN, 1)).answer().text == f"{24 << 20} bytes, whole"
         assert client.send(stream(STDIN, 2, b"body")).answer(2).text == "body"  # its time did not run meanwhile
 
