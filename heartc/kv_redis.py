@@ -83,7 +83,7 @@ class Script:
         self.sha = hashlib.sha1(self.text).hexdigest().encode()
 
 
-SCRIPTS = {name: Script(getattr(script, name)) for name in ("COMMIT", "SCAN", "COUNT", "SWEEP", "LOCK", "UNLOCK")}
+SCRIPTS = {name: Script(getattr(script, name)) for name in ("COMMIT", "SCAN", "COUNT", "SWEEP")}
 
 
 class RedisStore(Backend):
@@ -268,9 +268,8 @@ class RedisStore(Backend):
     # ---- Writing -------------------------------------------------------------------------------------------------
 
     def commit(self, commits):
-        """See Backend.commit. A commit may have a fifth part: the token of the serial lock, which must be held.
-
-        The server decides when its disk is written (its `appendfsync`), so `sync` changes nothing."""
+        """See Backend.commit. The server decides when its disk is written (its `appendfsync`): `sync` changes
+        nothing."""
         self.batch += 1
         results = [None] * len(commits)
         requests, places = [], []
@@ -288,14 +287,12 @@ class RedisStore(Backend):
 
     def commit_requests(self, commit, place):
         """The requests for one commit: one, but for a prefix deleted in all buckets."""
-        reads, ranges, writes, _, *token = commit
+        reads, ranges, writes, _ = commit
         if not reads and not ranges and len(writes) == 1 and writes[0][0] == DELETE_PREFIX:
             buckets = self.buckets(writes[0][1], prefix_stop(writes[0][1]))
         else:
             buckets = (self.home(commit),)
-        lock = token[0] if token and len(self.bases) == 1 else b""
-        words = [self.client, self.batch, place, lock]
-        words.append(len(reads))
+        words = [self.client, self.batch, place, len(reads)]
         for key, version in reads:
             words += (key, stamp(version))
         words.append(len(ranges))
@@ -350,16 +347,6 @@ class RedisStore(Backend):
         share = max(1, limit // len(buckets))
         requests = self.run([self.call("SWEEP", bucket, share) for bucket in buckets])
         return [key for request in requests for key in self.reply(request)]
-
-    # ---- The serial lock -----------------------------------------------------------------------------------------
-
-    def lock(self, token, milliseconds):
-        """Take or renew the serial lock for so long; returns 0, or for how long another holds it at most."""
-        return self.one(self.call("LOCK", 0, token, milliseconds))
-
-    def unlock(self, token):
-        """Release the serial lock; returns whether it was still held."""
-        return bool(self.one(self.call("UNLOCK", 0, token)))
 
     # ---- Care ----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ names of a bucket T, which a cluster keeps on one node; a script is given `heart
     heart:{T}:o:CLIENT  the outcomes of a client's last batch, by index, so that a commit that is sent again after a
                         broken connection is not done again
     heart:{T}:w         exists while somebody watches; n: number of the last event
-    heart:{T}:lock      the token of the serial lock's holder
 Versions are the greater of the last one plus one and the server's clock in microseconds: none repeats, even if the
 last seconds of a node were lost with it. Whatever is refused has changed nothing: all checks come before all writes.
 """
@@ -122,22 +121,7 @@ return call('ZLEXCOUNT', index, low, high)
 # ARGV: base, limit.
 SWEEP = COMMON + "return sweep(ARGV[2])"
 
-# ARGV: base, token, milliseconds. Returns 0 if the lock is held, else the milliseconds for which another holds it.
-LOCK = """
-local name = ARGV[1] .. 'lock'
-local holder = redis.call('GET', name)
-if holder and holder ~= ARGV[2] then return math.max(redis.call('PTTL', name), 1) end
-redis.call('SET', name, ARGV[2], 'PX', ARGV[3])
-return 0
-"""
-
-# ARGV: base, token. Returns whether it was held.
-UNLOCK = """
-local name = ARGV[1] .. 'lock'
-return redis.call('GET', name) == ARGV[2] and redis.call('DEL', name) or 0
-"""
-
-# ARGV: base, client, batch, index in it, lock token, then counted lists: reads (key, version), ranges (start, stop,
+# ARGV: base, client, batch, index in it, then counted lists: reads (key, version), ranges (start, stop,
 # limit, reverse, bytes, digest), writes (action, key, value, lifetime in ms, two of arg); versions are 8 bytes, or
 # empty. Returns { OK, version, outcomes... }, with an outcome (a list) for each write; refused: { status, the version
 # that is there, the position of the write (counted from 0) or the reason }.
@@ -147,7 +131,7 @@ COMMIT = (
 local OK, CONFLICT, EXISTS, NOT_NUMBER, FULL, FAILED = 0, 1, 2, 3, 4, 5
 local SET, DELETE, ADD, CAS, INCR, EXPIRE, DELETE_PREFIX, CAS_DELETE = '0', '1', '2', '3', '4', '5', '6', '7'
 local done, batch, place = base .. 'o:' .. ARGV[2], ARGV[3], ARGV[4]
-local at = 5
+local at = 4
 
 local function take()
   at = at + 1
@@ -162,10 +146,6 @@ end
 local known = call('HMGET', done, 'batch', place)
 if known[1] == batch and known[2] then return cmsgpack.unpack(known[2]) end
 if known[1] and tonumber(known[1]) > tonumber(batch) then return refuse(FAILED, 'it came too late') end
-
-if ARGV[5] ~= '' and call('GET', base .. 'lock') ~= ARGV[5] then
-  return refuse(FAILED, 'the serial lock was lost: it was held for too long')
-end
 
 -- ---- What was read
 

@@ -31,9 +31,9 @@ def store(server):
     store.close()
 
 
-def write(*writes, reads=(), token=b""):
+def write(*writes, reads=()):
     full = [(*w, *(b"", b"", 0, None)[len(w) - 1 :]) for w in writes]
-    return list(reads), [], full, False, token
+    return list(reads), [], full, False
 
 
 def commit(store, *writes, **more):
@@ -315,28 +315,6 @@ def test_commits_of_many_clients_lose_no_increment(server, store):
     assert kv_number.decode(value(store, b"n")) == 200
     for mine in stores:
         mine.close()
-
-
-def test_serial_lock_is_for_one(server, store):
-    other = RedisStore(server.url)
-    assert store.lock(b"mine", 500) == 0
-    assert 0 < other.lock(b"theirs", 500) <= 500
-    assert store.lock(b"mine", 500) == 0, "its holder renews it"
-    assert not other.unlock(b"theirs")
-    assert commit(store, (SET, b"k", b"\0v"), token=b"mine")[0] == OK
-    assert store.unlock(b"mine")
-    assert other.lock(b"theirs", 500) == 0
-    status, _, reason = commit(store, (SET, b"k", b"\0w"), token=b"mine")
-    assert status == FAILED and "lock was lost" in reason
-    assert value(store, b"k") == b"\0v"
-    other.close()
-
-
-def test_serial_lock_ends_with_its_time(server, store):
-    assert store.lock(b"mine", 50) == 0
-    time.sleep(0.06)
-    assert commit(store, (SET, b"k", b"\0v"), token=b"mine")[0] == FAILED
-    assert store.lock(b"theirs", 50) == 0
 
 
 def test_nothing_of_the_store_outlives_its_keys(server, store):
