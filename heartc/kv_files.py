@@ -33,17 +33,12 @@ def new_folder(target):
 
 
 def take_folder(source, target, tell):
-    """Move a folder, or copy it where it can not be moved to; `target` is whole or is not there."""
-    partial = target + ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
-    try:
-        os.rename(source, partial)
-    except OSError:
-        copy_folder(source, partial, tell)
-    sync_folder(partial)
-    os.rename(partial, target)
-    sync_path(os.path.dirname(os.path.abspath(target)))
+    """Move a folder, or copy it where it can not be moved to."""
+    with new_folder(target) as folder:
+        try:
+            os.rename(source, folder)
+        except OSError:
+            copy_folder(source, folder, tell)
 
 
 def copy_folder(source, target, tell):
