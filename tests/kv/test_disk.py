@@ -1,17 +1,17 @@
 """heart.v1.kv.disk through the server: durability, the cache, restarts, failures, memory. The API itself is tested
 for all stores in test_api.py."""
 
-import contextlib
 import re
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from heart_server import SANITIZED, Server, heart, need, wait_until
+from heart_server import SANITIZED, Server, heart, wait_until
+from tracing import tracing
 
+FLUSHES = "fdatasync,fsync,sendto,futex"
 APP = """
     local app = require("heart.v1")
     local disk = require("heart.v1.kv.disk")
@@ -294,34 +294,12 @@ def load(server, seconds, connections=16):
     return sum(counts)
 
 
-@contextlib.contextmanager
-def tracing(server, path):
-    """strace on the server: calling it gives the lines so far, after it was ended."""
-    calls = "fdatasync,fsync,sendto,futex"
-    words = [need("strace", "strace"), "-f", "-ttt", "-e", f"trace={calls}", "-o", path, "-p", server.pid]
-    tracer = subprocess.Popen([str(w) for w in words], stderr=subprocess.PIPE)
-    tracer.stderr.readline()
-    time.sleep(0.3)
-
-    def lines():
-        tracer.send_signal(signal.SIGINT)
-        tracer.wait(timeout=20)
-        return path.read_text().splitlines()
-
-    try:
-        yield lines
-    finally:
-        tracer.kill()
-        tracer.wait()
-
-
 @pytest.fixture
 def traced(server, tmp_path):
-    with tracing(server, tmp_path / "trace") as lines:
+    with tracing(server, tmp_path / "trace", FLUSHES) as lines:
         yield lines
 
 
-@pytest.mark.skipif(SANITIZED, reason="strace and a sanitizer together are too slow")
 def test_no_answer_leaves_before_its_write_is_flushed(server, traced):
     """One client: between its request and its answer there must be a sync that has ended."""
     for i in range(20):
@@ -336,7 +314,6 @@ def test_no_answer_leaves_before_its_write_is_flushed(server, traced):
     assert answered == 20
 
 
-@pytest.mark.skipif(SANITIZED, reason="strace and a sanitizer together are too slow")
 def test_commits_that_wait_share_a_flush(server, traced):
     acknowledged = load(server, 2, 64)
     flushes = sum(1 for line in traced() if re.search(r"(fdatasync|fsync)\(", line))
@@ -352,7 +329,7 @@ def test_writes_without_sync_are_flushed_together_soon(server, traced):
 
 @pytest.mark.parametrize(("sync", "flushes"), [("interval", True), ("never", False)])
 def test_kv_sync_says_when_writes_are_flushed(tmp_path, sync, flushes):
-    with Server(APP, *at(tmp_path), "--kv-sync", sync) as server, tracing(server, tmp_path / "trace") as lines:
+    with Server(APP, *at(tmp_path), "--kv-sync", sync) as server, tracing(server, tmp_path / "trace", FLUSHES) as lines:
         run(server, 'for i = 1, 50 do disk.set("k" .. i, "v") end')
         time.sleep(0.5)
         assert any("sync(" in line for line in lines()) == flushes
@@ -360,7 +337,6 @@ def test_kv_sync_says_when_writes_are_flushed(tmp_path, sync, flushes):
         assert run(server, 'return disk.count("")') == "50"
 
 
-@pytest.mark.skipif(SANITIZED, reason="strace and a sanitizer together are too slow")
 def test_worker_makes_no_blocking_call_while_it_serves_durable_writes(server, traced):
     """Workers are the threads that send. A futex that is waited for would be the GIL or the db thread; but malloc
     may find its arena taken now and then."""

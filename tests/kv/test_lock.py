@@ -1,12 +1,12 @@
 """serialTransaction: one at a time, first come, first served, and every way to lose the lock."""
 
 import signal
-import subprocess
 import time
 
 import pytest
-from heart_server import SANITIZED, need, wait_until
+from heart_server import wait_until
 from stores import Failed
+from tracing import tracing
 
 HOLD = "return kv.serialTransaction(function(s) app.sleep(?) s.set('order', s.get('order') .. ?) end)"
 
@@ -125,28 +125,17 @@ def test_client_that_stays_keeps_its_lock_and_its_connection(store):
         assert store.one("return kv.get('order')") == "012"
 
 
-@pytest.mark.skipif(SANITIZED, reason="strace and a sanitizer together are too slow")
 def test_transaction_that_does_not_wait_costs_no_system_call(open_memory, tmp_path):
     store = open_memory(workers=1)
     with store.client() as client:
-        client.run("return 1")
-        words = [
-            need("strace", "strace"),
-            "-f",
-            "-e",
-            "trace=epoll_ctl",
-            "-o",
-            tmp_path / "trace",
-            "-p",
-            store.server.pid,
-        ]
-        with subprocess.Popen([str(w) for w in words], stderr=subprocess.PIPE) as tracer:
-            tracer.stderr.readline()
-            time.sleep(0.3)
+        assert client.run("return 1") == [1]
+        with tracing(store.server, tmp_path / "still", "epoll_ctl") as lines:
             code = "for _ = 1, 20 do kv.serialTransaction(function(s) s.set('n', s.get('n') .. 'x') end) end"
             assert client.run(code) == []
-            tracer.send_signal(signal.SIGINT)
-    assert "epoll_ctl" not in (tmp_path / "trace").read_text()
+            assert not [line for line in lines() if "epoll_ctl(" in line]
+        with tracing(store.server, tmp_path / "waiting", "epoll_ctl") as lines:
+            assert client.run("kv.serialTransaction(function() app.sleep(0.01) end)") == []
+            assert [line for line in lines() if "epoll_ctl(" in line], "a client is watched by one"
 
 
 def test_wait_where_lua_can_not_yield_is_an_error_and_leaves_nothing(store):
