@@ -1,8 +1,9 @@
 # Script states: Lua states beside the one that serves, each with one script, isolated from all others. The state in
 # service (the front) makes them, picks one for a request and passes the request on (core.script); its Lua code decides
-# how many there are. What a script state is for Lua is a box; when that is closed or collected, the state is retired.
+# how many there are. What it has found for a SCRIPT_FILENAME is used again for a while without it (State.known).
+# What a script state is for Lua is a box; when that is closed or collected, the state is retired.
 # Invariants:
-#   - a script state serves one request at a time (State.busy), from l_script_pass to req_close, or until the front's
+#   - a script state serves one request at a time (State.busy), from script_engage to req_close, or until the front's
 #     handler fails;
 #   - a state that is busy is retired only with its front, and has the grace of a reload then;
 #   - the lists of a front are the worker's alone, as everything of a state.

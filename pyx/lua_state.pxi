@@ -272,7 +272,7 @@ cdef void state_close(Worker *w, State *s) noexcept nogil:
     buf_free(&s.files)
     buf_free(&s.places)
     buf_free(&s.name)
-    form_free(s.form)
+    template_free(s.template)
     free(s)
 
 

@@ -1,18 +1,18 @@
 # The tables of FastCGI variables. Most of what a web server sends comes again with the next request: the same names in
-# the same order, and most of their values. So a state keeps a form of them, and a Lua function that returns a table of
-# it, which LuaJIT copies at once, for the constructor of that table has constants alone. The table of a request is such
-# a copy; the values that differ are set, and what lies behind the form.
+# the same order, and most of their values. So a state keeps a template of them, and a Lua function that returns a table
+# of it, which LuaJIT copies at once, for the constructor of that table has constants alone. The table of a request is
+# such a copy; the values that differ are set, and what lies behind the template.
 # Invariants:
-#   - a table has what the request has and nothing else: where a name differs, the form is cut off;
-#   - no name is twice in a form, so that values may be set in any order; the last one of a name counts.
+#   - a table has what the request has and nothing else: where a name differs, the template is cut off;
+#   - no name is twice in a template, so that values may be set in any order; the last one of a name counts.
 
 cdef enum:
-    FORM_FEWEST = 4             # pairs that are worth a form
-    FORM_BYTES = 8192           # of all pairs of one
-    FORM_AGE = 1000             # requests that a form serves; then one is made of all that the next one has
+    TEMPLATE_FEWEST = 4             # pairs that are worth a template
+    TEMPLATE_BYTES = 8192           # of all pairs of one
+    TEMPLATE_AGE = 1000             # requests that a template serves; then one is made of all that the next one has
 
 
-# A variable whose value is not that of the form.
+# A variable whose value is not that of the template.
 ctypedef struct ChangedPair:
     Span name
     Span value
@@ -31,7 +31,7 @@ cdef int l_fcgi_params(lua_State *L) noexcept nogil:
     cdef Span name, value
     if r.proto != &FCGI:
         return l_nil(L)
-    if not form_copy(L, &rest):
+    if not template_copy(L, &rest):
         lua_createtable(L, 0, 32)
     while fcgi_pair_next(&rest, &name, &value) == OK:
         vars_set(L, name, value)
@@ -45,24 +45,24 @@ cdef inline void vars_set(lua_State *L, Span name, Span value) noexcept nogil:
     lua_rawset(L, -3)
 
 
-# ---- Forms -----------------------------------------------------------------------------------------------
+# ---- Templates -------------------------------------------------------------------------------------------
 
-cdef bint form_copy(lua_State *L, Span *vars) noexcept nogil:
-    """Push a table of what the form of this state has of the variables, and take that off them. False: there is no
-    form."""
-    cdef ChangedPair[FORM_PAIRS] changed
-    cdef VarsForm *f = form_of(L, vars[0])
+cdef bint template_copy(lua_State *L, Span *vars) noexcept nogil:
+    """Push a table of what the template of this state has of the variables, and take that off them. False: there is no
+    template."""
+    cdef ChangedPair[TEMPLATE_PAIRS] changed
+    cdef VarsTemplate *t = template_of(L, vars[0])
     cdef Span rest
     cdef int n, i
-    if f == NULL or f.n == 0:
+    if t == NULL or t.n == 0:
         return False
-    n = form_match(f, vars[0], changed, &rest)
+    n = template_match(t, vars[0], changed, &rest)
     if n < 0:
-        form_make(L, f, vars[0], -1 - n)
-        if f.n == 0:
+        template_make(L, t, vars[0], -1 - n)
+        if t.n == 0:
             return False
-        n = form_match(f, vars[0], changed, &rest)
-    lua_rawgeti(L, LUA_REGISTRYINDEX, f.maker)
+        n = template_match(t, vars[0], changed, &rest)
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t.maker)
     lua_call(L, 0, 1)
     for i in range(n):
         vars_set(L, changed[i].name, changed[i].value)
@@ -70,25 +70,25 @@ cdef bint form_copy(lua_State *L, Span *vars) noexcept nogil:
     return True
 
 
-cdef VarsForm *form_of(lua_State *L, Span vars) noexcept nogil:
-    """The form of this state. Its first request has none: it may be the only one."""
+cdef VarsTemplate *template_of(lua_State *L, Span vars) noexcept nogil:
+    """The template of this state. Its first request has none: it may be the only one."""
     cdef State *s = l_state(L)
-    cdef VarsForm *f = s.form
-    if f == NULL:
-        f = s.form = <VarsForm *>calloc(1, sizeof(VarsForm))
-        if f != NULL:
-            f.maker = LUA_NOREF
-    elif f.left == 0:
-        form_make(L, f, vars, FORM_PAIRS)
+    cdef VarsTemplate *t = s.template
+    if t == NULL:
+        t = s.template = <VarsTemplate *>calloc(1, sizeof(VarsTemplate))
+        if t != NULL:
+            t.maker = LUA_NOREF
+    elif t.left == 0:
+        template_make(L, t, vars, TEMPLATE_PAIRS)
     else:
-        f.left -= 1
-    return f
+        t.left -= 1
+    return t
 
 
-cdef int form_match(const VarsForm *f, Span vars, ChangedPair *changed, Span *rest) noexcept nogil:
-    """Find the pairs whose values are not those of the form. Returns their number, with `rest` what lies behind the
-    form; or -1 - i if the names agree only in the first `i` pairs."""
-    cdef Span known = buf_span(&f.pairs)
+cdef int template_match(const VarsTemplate *t, Span vars, ChangedPair *changed, Span *rest) noexcept nogil:
+    """Find the pairs whose values are not those of the template. Returns their number, with `rest` what lies behind the
+    template; or -1 - i if the names agree only in the first `i` pairs."""
+    cdef Span known = buf_span(&t.pairs)
     cdef Span pair
     cdef uint32_t i = 0
     cdef uint32_t at = 0
@@ -96,20 +96,20 @@ cdef int form_match(const VarsForm *f, Span vars, ChangedPair *changed, Span *re
     cdef int n = 0
     while True:
         same = at + <uint32_t>bytes_same(vars, Span(known.p + at, known.n - at))
-        while i < f.n and f.ends[i] <= same:
-            vars.p += f.ends[i] - at
-            vars.n -= f.ends[i] - at
-            at = f.ends[i]
+        while i < t.n and t.ends[i] <= same:
+            vars.p += t.ends[i] - at
+            vars.n -= t.ends[i] - at
+            at = t.ends[i]
             i += 1
-        if i == f.n:
+        if i == t.n:
             break
-        pair = Span(known.p + at, f.ends[i] - at)
+        pair = Span(known.p + at, t.ends[i] - at)
         fcgi_pair_next(&pair, &changed[n].name, &changed[n].value)
         pair = changed[n].name
         if fcgi_pair_next(&vars, &changed[n].name, &changed[n].value) != OK or \
                 not span_equal(changed[n].name, pair.p, pair.n):
             return -1 - <int>i
-        at = f.ends[i]
+        at = t.ends[i]
         i += 1
         n += 1
     rest[0] = vars
@@ -134,60 +134,60 @@ cdef size_t bytes_same(Span a, Span b) noexcept nogil:
 
 # ---- Making them -----------------------------------------------------------------------------------------
 
-cdef void form_make(lua_State *L, VarsForm *f, Span vars, int most) noexcept nogil:
+cdef void template_make(lua_State *L, VarsTemplate *t, Span vars, int most) noexcept nogil:
     """Of at most so many pairs of a request; none if that is not worth it, or if it fails."""
     cdef uint32_t n
-    luaL_unref(L, LUA_REGISTRYINDEX, f.maker)
-    f.maker = LUA_NOREF
-    f.n = 0
-    f.left = FORM_AGE
-    n = form_take(f, vars, most)
-    if n < FORM_FEWEST or form_write(f, n) != OK:
+    luaL_unref(L, LUA_REGISTRYINDEX, t.maker)
+    t.maker = LUA_NOREF
+    t.n = 0
+    t.left = TEMPLATE_AGE
+    n = template_take(t, vars, most)
+    if n < TEMPLATE_FEWEST or template_write(t, n) != OK:
         return
-    if luaL_loadbuffer(L, f.text.p, f.text.n, b"=variables") == LUA_OK:
-        f.maker = luaL_ref(L, LUA_REGISTRYINDEX)
-        f.n = n
+    if luaL_loadbuffer(L, t.text.p, t.text.n, b"=variables") == LUA_OK:
+        t.maker = luaL_ref(L, LUA_REGISTRYINDEX)
+        t.n = n
     else:
         lua_settop(L, -2)
-    buf_free(&f.text)
+    buf_free(&t.text)
 
 
-cdef uint32_t form_take(VarsForm *f, Span vars, int most) noexcept nogil:
+cdef uint32_t template_take(VarsTemplate *t, Span vars, int most) noexcept nogil:
     """Keep the first pairs. Returns their number."""
     cdef Span before = vars
     cdef Span name, value
     cdef uint32_t n = 0
-    f.pairs.n = 0
+    t.pairs.n = 0
     while <int>n < most and fcgi_pair_next(&vars, &name, &value) == OK:
-        if fcgi_pair_find(buf_span(&f.pairs), name.p, name.n, &value) == OK or \
-                vars.p - before.p + f.pairs.n > FORM_BYTES or \
-                buf_append(&f.pairs, before.p, vars.p - before.p) != OK:
+        if fcgi_pair_find(buf_span(&t.pairs), name.p, name.n, &value) == OK or \
+                vars.p - before.p + t.pairs.n > TEMPLATE_BYTES or \
+                buf_append(&t.pairs, before.p, vars.p - before.p) != OK:
             break
-        f.ends[n] = <uint32_t>f.pairs.n
+        t.ends[n] = <uint32_t>t.pairs.n
         n += 1
         before = vars
     return n
 
 
-cdef int form_write(VarsForm *f, uint32_t n) noexcept nogil:
+cdef int template_write(VarsTemplate *t, uint32_t n) noexcept nogil:
     """The source of a function that returns the table of `n` pairs."""
-    cdef Span pairs = buf_span(&f.pairs)
+    cdef Span pairs = buf_span(&t.pairs)
     cdef Span name, value
-    cdef Buf *b = &f.text
+    cdef Buf *b = &t.text
     b.n = 0
     if buf_reserve(b, 16 + 4 * pairs.n + 8 * n) != OK:
         return ERR_MEMORY
     buf_append(b, b"return{", 7)
     while fcgi_pair_next(&pairs, &name, &value) == OK:
         buf_append(b, b"[", 1)
-        form_put_text(b, name)
+        template_put_text(b, name)
         buf_append(b, b"]=", 2)
-        form_put_text(b, value)
+        template_put_text(b, value)
         buf_append(b, b",", 1)
     return buf_append(b, b"}", 1)
 
 
-cdef void form_put_text(Buf *b, Span text) noexcept nogil:
+cdef void template_put_text(Buf *b, Span text) noexcept nogil:
     """A string constant. There is room for four bytes of each, and the quotes."""
     cdef size_t i
     cdef uint8_t c
@@ -204,9 +204,9 @@ cdef void form_put_text(Buf *b, Span text) noexcept nogil:
     buf_put(b, c'"')
 
 
-cdef void form_free(VarsForm *f) noexcept nogil:
+cdef void template_free(VarsTemplate *t) noexcept nogil:
     """After its state."""
-    if f != NULL:
-        buf_free(&f.pairs)
-        buf_free(&f.text)
-        free(f)
+    if t != NULL:
+        buf_free(&t.pairs)
+        buf_free(&t.text)
+        free(t)

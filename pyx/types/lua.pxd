@@ -226,16 +226,16 @@ ctypedef struct State:
     int known               # a front's, references: SCRIPT_FILENAME -> box of a state that has loaded the script
     int known_until         # ... -> seconds of core.now()
     uint64_t uses           # a front's: requests it has passed on; a script's: that number at its last one
-    VarsForm *form          # NULL: not yet
+    VarsTemplate *template  # NULL: not yet
 
 cdef enum:
-    FORM_PAIRS = 64         # at most
+    TEMPLATE_PAIRS = 64         # at most
 
 # What most requests of a state have of FastCGI variables (lua_vars.pxi).
-ctypedef struct VarsForm:
+ctypedef struct VarsTemplate:
     Buf pairs               # names and values as web servers send them
-    uint32_t[FORM_PAIRS] ends   # of each pair
-    uint32_t n              # pairs; 0: there is no form
+    uint32_t[TEMPLATE_PAIRS] ends   # of each pair
+    uint32_t n              # pairs; 0: there is none
     uint32_t left           # requests until it is made anew
     int maker               # reference: a Lua function that returns a table of them
     Buf text                # the source of `maker`, while that is made
