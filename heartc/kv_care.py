@@ -195,8 +195,9 @@ def restore(source, target, tell):
 def repair(source, target, tell):
     """Make the database `target` of what is whole in the folder `source` of one that does not open. Returns the number
     of records, and the problems that are left."""
-    if not any(name.endswith((".sst", ".log")) for name in kv_store.list_folder(source)):
-        raise StoreError(f"{source}: there is no database")
+    names = os.listdir(source) if os.path.isdir(source) else []
+    if not any(name.endswith((".sst", ".log")) for name in names):
+        raise StoreError(f"{source}: there is no database; FOLDER is that of the damaged one")
     with kv_files.new_folder(target) as folder:
         kv_files.copy_folder(source, folder, tell)
         rebuild(folder)

@@ -312,7 +312,9 @@ def test_repair_leaves_out_what_can_not_be_read_and_the_damaged_folder_alone(db,
     assert "Traceback" not in repaired.stderr
     assert {file.name: file.read_bytes() for file in db.iterdir()} == files
     assert "exists already" in refused("repair", db, "--db", db)
-    assert "there is no database" in refused("repair", tmp_path / "none", "--db", tmp_path / "newer")
+    for folder in (tmp_path / "none", tmp_path):
+        message = refused("repair", folder, "--db", tmp_path / "newer")
+        assert message == f"heart: {folder}: there is no database; FOLDER is that of the damaged one\n"
 
 
 def test_compact_gives_room_back(db):
