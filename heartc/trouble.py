@@ -5,6 +5,8 @@ import os
 import socket
 import stat
 
+from .errors import nearest
+
 LISTENING = "0A"  # of /proc/net/tcp
 UNIX_PATH_MAX = 107  # bytes, unix(7)
 PORTS_TRIED = 50
@@ -14,12 +16,18 @@ FIRST_OPEN_PORT = 1024
 def explain(error, address=None):
     """An OSError about an Address."""
     if isinstance(error, socket.gaierror):
-        return f"unknown host ({error.strerror}); expected a name or an address such as 127.0.0.1"
+        return f"unknown host ({error.strerror}); expected a name or an address such as 127.0.0.1{meant(address)}"
     if address is not None:
         explained = (unix_reason if address.path is not None else tcp_reason)(error, address)
         if explained:
             return explained
     return error.strerror or str(error)
+
+
+def meant(address):
+    """The end of a message about a host that is unknown, if it looks like what may stand before a port."""
+    prefix = address is not None and nearest(address.host, ("fcgi",))
+    return f", or did you mean {prefix}:{address.port}?" if prefix else ""
 
 
 def tcp_reason(error, address):

@@ -168,6 +168,8 @@ def test_unknown_host_is_told(folder):
     line = refused("serve", "main.lua", "--host", "no such host", cwd=folder, status=1)
     assert line.startswith("cannot listen on no such host:3333: unknown host (")
     assert line.endswith("); expected a name or an address such as 127.0.0.1")
+    line = refused("serve", "main.lua", "--listen", "fgci:9000", cwd=folder, status=1)
+    assert line.endswith("such as 127.0.0.1, or did you mean fcgi:9000?")
 
 
 def first_open_port():
