@@ -7,6 +7,7 @@ from _blake2 import blake2b
 
 import pytest
 from archives import STAND_IN, pack
+from descriptors import open_below
 from static_native import Archived, join_path
 
 from heartc.archive import FOOTER, FORMAT, MAGIC, NAME_MAX, NUMBER, RECORD, Archive, footer_of, size_text
@@ -187,12 +188,12 @@ def test_file_that_was_cut_short_is_an_error(tmp_path, opened):
     path = pack(tmp_path / "app", FILES)
     native = Archived(opened(path))
     os.truncate(path, len(STAND_IN) + 3)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_below(tmp_path)
     for action in (lambda: native.read(b"a"), lambda: native.copy(b"a", False), lambda: native.copy(b"a", True)):
         with pytest.raises(OSError, match="cut short"):
             action()
     assert native.read(b"a.txt") == b""
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_below(tmp_path) == before
 
 
 # ---- Damage ----------------------------------------------------------------------------------------------------
@@ -200,10 +201,10 @@ def test_file_that_was_cut_short_is_an_error(tmp_path, opened):
 
 def refused(path):
     """The message about a damaged archive, which must be one line that names the file."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_below(path.parent)
     with pytest.raises(HeartError) as failure:
         Archive(str(path))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_below(path.parent) == before
     message = str(failure.value)
     assert message.startswith(f"{path}: ") and "\n" not in message
     return message
