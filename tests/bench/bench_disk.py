@@ -12,6 +12,7 @@ import shutil
 import signal
 import sqlite3
 import statistics
+import subprocess
 import sys
 import time
 import urllib.request
@@ -47,11 +48,18 @@ def ask(server, path):
 
 def turn_reset(server):
     """Forget the turns so far on both workers; returns the ms of the longest one, and the ms of processor time that one
-    used at most. The kernel picks the worker of a connection. What it does on the back of a thread is in its processor
-    time, too: packets of other processes, a host that has taken memory away. So one turn of millions may be far longer
-    than the others: a single send() was seen to take 32 ms."""
+    used at most. The kernel picks the worker of a connection."""
     answers = [[float(word) for word in ask(server, "/turn").split()] for _ in range(16 * WORKERS)]
     return max(turn for turn, _ in answers), max(work for _, work in answers)
+
+
+def machine_stall(seconds):
+    """ms of processor time that a thread which only reads its clock uses at most between two readings. What a host takes
+    from its guest, and what the kernel does on the back of a thread, is in that time: a turn of millions may be far
+    longer than all others. Those above the bound that were looked at (ftrace) stood still in one send(), or between two
+    calls, while a timer's interrupt waited or the other processor stood still as well."""
+    words = [servers.compile_c("stalls.c", "stalls", "-pthread"), WORKERS, seconds]
+    return float(subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True).stdout)
 
 
 def drive(server, path, seconds):
@@ -107,6 +115,7 @@ def section(rounds=ROUNDS, seconds=SECONDS):
         cached = drive(server, "/get", seconds)
         busy = server.memory().rss / MIB
     flush = commits_per_flush(folder / "traced", seconds)
+    stall = machine_stall(rounds * seconds)
     sqlite = sqlite_rate(folder / "sqlite")
     shutil.rmtree(folder, ignore_errors=True)
     rates = [f"{rate:,.0f}" for rate in (statistics.median(plain), statistics.median(durable), flush, cached, sqlite)]
@@ -115,6 +124,7 @@ def section(rounds=ROUNDS, seconds=SECONDS):
         f"{rates[1]}/s, {rates[2]} of them for each flush, cached reads {rates[3]}/s; {busy:.1f} MiB RSS when busy. "
         f"The longest turn of a worker took {max(turn for turn, _ in turns):.1f} ms, with the time when others had its "
         f"processor, and in the median of the rounds {statistics.median(work for _, work in turns):.1f} ms of its own. "
+        f"A loop that only reads its clock was held up here for {stall:.1f} ms at once. "
         f"SQLite {sqlite3.sqlite_version}, one writer: {rates[4]} durable commits/s.",
     ]
     return lines, [
