@@ -1,6 +1,7 @@
 -- What an HTTP request looks like on the wire: its options checked, its head written (RFC 9112 section 3). A request
 -- that is written here is never changed again, so that it can be kept and sent again.
 
+local argument = require("heart.argument")
 local connection = require("heart.http_connection")
 local core = require("heart.core")
 local json = require("heart.v1.json")
@@ -45,21 +46,21 @@ local OPTIONS = {
   method = "string",
   query = "table",
   headers = "table",
-  body = "string function",
+  body = "string or function",
   json = "any",
   form = "table",
   auth = "table",
   timeout = "number",
   connect_timeout = "number",
-  redirects = "number boolean",
+  redirects = "number or boolean",
   retries = "number",
   stream = "boolean",
   decompress = "boolean",
   max_body = "number",
   max_head = "number",
-  keepalive = "number boolean",
+  keepalive = "number or boolean",
   expect = "boolean",
-  proxy = "string boolean",
+  proxy = "string or boolean",
   tls = "table",
   jar = "table",
 }
@@ -83,14 +84,7 @@ local BODY_METHODS = { POST = true, PUT = true, PATCH = true }
 ---@param options heart.http.options
 ---@param level integer whom to blame
 function M.check_options(options, level)
-  for name, value in pairs(options) do
-    local expected = OPTIONS[name]
-    if not expected then
-      error(("http: unknown option %s"):format(tostring(name)), level + 1)
-    elseif expected ~= "any" and not expected:find(type(value), 1, true) then
-      error(("http: %s: expected %s, got %s"):format(name, expected:gsub(" ", " or "), type(value)), level + 1)
-    end
-  end
+  argument.options("http", options, OPTIONS, level + 1)
 end
 
 -- ---- Head ----------------------------------------------------------------------------------------------------------

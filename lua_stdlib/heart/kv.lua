@@ -7,6 +7,7 @@
 ---Errors about arguments are told at the line of the application: a native function is called last, or what it would
 ---complain about is looked at here before.
 
+local argument = require("heart.argument")
 local core = require("heart.core")
 local guard = require("heart.guard")
 
@@ -101,30 +102,6 @@ local function check(name, value, expected, level)
   if type(value) ~= expected then
     error(("%s: expected a %s, got %s"):format(name, expected, type(value)), (level or 2) + 1)
   end
-end
-
----@param name string of the function
----@param options any
----@param kinds table<string, string> name → type
----@return table
-local function check_options(name, options, kinds)
-  if options == nil then
-    return {}
-  end
-  check(name .. ": options", options, "table", 3)
-  for key, value in pairs(options) do
-    local kind = kinds[key]
-    if not kind then
-      local known = {}
-      for known_name in pairs(kinds) do
-        known[#known + 1] = known_name
-      end
-      table.sort(known)
-      error(("%s: unknown option %s (there are: %s)"):format(name, tostring(key), table.concat(known, ", ")), 3)
-    end
-    check(name .. ": " .. key, value, kind, 3)
-  end
-  return options
 end
 
 ---@param name string
@@ -265,7 +242,7 @@ local PAIR = {
 local function add_lists(page, ready, give, target)
   function target.list(options)
     ready()
-    options = check_options("list", options, LIST_OPTIONS)
+    options = argument.options("list", options, LIST_OPTIONS)
     for _, name in ipairs(BOUNDS) do
       check_bound("list", options[name])
     end
@@ -443,7 +420,7 @@ local function add_transactions(native, target)
     if type(fn) ~= "function" then
       check(name, fn, "function")
     end
-    options = options == nil and NO_OPTIONS or check_options(name, options, TRANSACTION_OPTIONS)
+    options = options == nil and NO_OPTIONS or argument.options(name, options, TRANSACTION_OPTIONS)
     local handle, access = spare, spare_access
     spare = nil
     if not handle then

@@ -113,7 +113,8 @@ end
 ---@param name string may have `*` in it
 ---@param options? heart.channel.options
 function Events:subscribe(name, options)
-  options = options or {}
+  local channel = require("heart.v1.channel")
+  options = argument.options("subscribe", options, channel.OPTIONS)
   local queue = task.queue(QUEUE)
   self.queue = queue
   if self.ending then
@@ -132,7 +133,6 @@ function Events:subscribe(name, options)
       queue:close()
     end
   end
-  local channel = require("heart.v1.channel")
   local wanted = { after = options.after or self.last_id, as = options.as }
   local subscription = channel.follow(name, wanted, receive, give)
   local ok, err = pcall(function()

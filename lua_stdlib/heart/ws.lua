@@ -2,6 +2,7 @@
 
 local M = {}
 
+local argument = require("heart.argument")
 local core = require("heart.core")
 
 ---An open connection. `data` is a table of the application's own, `protocol()` the subprotocol that was agreed on.
@@ -34,13 +35,14 @@ local core = require("heart.core")
 ---@field deflate_level? integer 1 (fast, the default) to 9
 
 local OPTIONS = {
-  origins = "table",
+  origins = "table or string",
   protocols = "table",
   max_message = "number",
-  deflate = "boolean",
+  deflate = "boolean or string",
   deflate_min = "number",
   deflate_level = "number",
 }
+local WORDS = { origins = "*", deflate = "context" } -- the only texts that these may be
 local FUNCTIONS = { open = true, message = true, close = true, error = true }
 
 ---@type table<heart.ws, string>
@@ -67,18 +69,11 @@ end
 
 ---@param options heart.ws.options
 local function check_options(options)
-  if type(options) ~= "table" then
-    error(("ws: expected a table of options, got %s"):format(type(options)), 0)
-  end
-  for name, value in pairs(options) do
-    local expected = OPTIONS[name]
-    if not expected then
-      local known = "origins, protocols, max_message, deflate, deflate_min, deflate_level"
-      error(("ws: unknown option %s (there are: %s)"):format(tostring(name), known), 0)
-    end
-    local word = name == "origins" and value == "*" or name == "deflate" and value == "context"
-    if type(value) ~= expected and not word then
-      error(("ws: %s: expected a %s, got %s"):format(name, expected, tostring(value)), 0)
+  argument.options("ws", options, OPTIONS, 0)
+  for name, word in pairs(WORDS) do
+    local value = options[name]
+    if type(value) == "string" and value ~= word then
+      error(('ws: %s: expected a %s, or "%s", got %s'):format(name, OPTIONS[name]:match("%w+"), word, value), 0)
     end
   end
 end

@@ -141,7 +141,7 @@ def test_bad_request_is_a_value(lua, options, err):
         ("http.get()", "expected a URL, got nil"),
         ("http.request(5)", "expected a URL or a table"),
         ("http.get('http://x/', { tiemout = 1 })", "unknown option tiemout"),
-        ("http.get('http://x/', { timeout = '1' })", "timeout: expected number, got string"),
+        ("http.get('http://x/', { timeout = '1' })", "timeout: expected a number, got string"),
     ],
 )
 def test_mistake_raises(lua, code, message):

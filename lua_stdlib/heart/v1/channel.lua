@@ -11,6 +11,7 @@
 ---@class heart.v1.channel
 local M = {}
 
+local argument = require("heart.argument")
 local core = require("heart.core")
 local guard = require("heart.guard")
 local history = require("heart.channel_history")
@@ -34,6 +35,10 @@ local OVERLAP = 10 -- seconds after which a message of the history does not come
 ---@class heart.channel.options
 ---@field after? integer|string id of the last message that was seen: later ones of the history come first
 ---@field as? any who this is: it is listed by channel.members
+
+---What is known of who subscribes, in each of the ways to do it.
+---@package
+M.OPTIONS = { after = "number or string", as = "any" }
 
 ---Who listens: sockets get a frame that was made once for all of them, `receive` is called for everybody else.
 ---@class heart.channel.list
@@ -382,7 +387,7 @@ function M.subscribe(name, fn, options)
   if type(fn) ~= "function" then
     error(("channel.subscribe: expected a function, got %s"):format(type(fn)), 2)
   end
-  options = options or {}
+  options = argument.options("channel.subscribe", options, M.OPTIONS)
   local queue = task.queue(QUEUE)
   local subscription = setmetatable({ channel = name, queue = queue }, Subscription)
   function subscription.receive(message)
@@ -446,7 +451,7 @@ end
 ---@return heart.channel.subscription
 local function ws_subscribe(ws, name, options)
   check_name(name)
-  options = options or {}
+  options = argument.options("subscribe", options, M.OPTIONS)
   if core.ws.is_client(ws) then -- nobody would tell of its end
     error("subscribe: this WebSocket was not accepted but opened: use channel.subscribe, and send it the messages", 2)
   end

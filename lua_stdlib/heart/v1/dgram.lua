@@ -9,6 +9,7 @@
 local M = {}
 
 local address = require("heart.address")
+local argument = require("heart.argument")
 local core = require("heart.core")
 
 ---@class heart.dgram.options
@@ -20,6 +21,17 @@ local core = require("heart.core")
 ---@field family? "inet"|"inet6" of the addresses of a name, and of a socket that has no address yet
 ---@field reuseaddr? boolean
 ---@field reuseport? boolean
+
+local OPTIONS = {
+  host = "string",
+  port = "number",
+  timeout = "number",
+  bind = "string",
+  bind_port = "number",
+  family = "string",
+  reuseaddr = "boolean",
+  reuseport = "boolean",
+}
 
 ---@param place? string
 ---@return string? path nil: it is none of a Unix socket
@@ -43,17 +55,11 @@ end
 ---@param options? heart.dgram.options
 ---@return heart.socket?, string? reason
 function M.open(options)
-  if options ~= nil and type(options) ~= "table" then
-    error(("open: options: expected a table, got %s"):format(type(options)), 2)
-  end
-  options = options or {}
-  if options.host ~= nil and type(options.host) ~= "string" then
-    error(("open: host: expected a string, got %s"):format(type(options.host)), 2)
-  end
+  options = argument.options("dgram", options, OPTIONS)
   local host, bind = path_of(options.host), path_of(options.bind)
   if host or bind then
     if (options.host and not host) or (options.bind and not bind) then
-      error('open: host and bind: both begin with "unix:", or none', 2)
+      error('dgram: host and bind: both begin with "unix:", or none', 2)
     end
     return core.socket.udp({ kind = "unix", address = host, bind = bind })
   end

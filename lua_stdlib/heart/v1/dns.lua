@@ -5,6 +5,7 @@ local M = {}
 
 local core = require("heart.core")
 local address = require("heart.address")
+local argument = require("heart.argument")
 local client = require("heart.dns_client")
 local config = require("heart.dns_config")
 local message = require("heart.dns_message")
@@ -154,14 +155,7 @@ end
 ---Choose where names are looked up, in this worker; what is not given is as it was at the start.
 ---@param options heart.dns.options
 function M.configure(options)
-  if type(options) ~= "table" then
-    error(("dns.configure: expected a table, got %s"):format(type(options)), 2)
-  end
-  for name, value in pairs(options) do
-    if type(value) ~= OPTIONS[name] then
-      error(("dns.configure: %s: expected %s"):format(tostring(name), OPTIONS[name] or "no such option"), 2)
-    end
-  end
+  options = argument.options("dns.configure", options, OPTIONS)
   for _, text in ipairs(options.servers or {}) do
     if not config.server(text) then
       error(("dns.configure: servers: %s is not a numeric address"):format(tostring(text)), 2)
@@ -416,13 +410,8 @@ end
 ---@field family? "any"|"inet"|"inet6" IPv4 or IPv6 ("any")
 ---@field timeout? number seconds for all of it (30)
 
----@param name string what was called
----@param options any
-local function check_options(name, options)
-  if options ~= nil and type(options) ~= "table" then
-    error(("dns.%s: options: expected a table, got %s"):format(name, type(options)), 3)
-  end
-end
+local RESOLVE_OPTIONS = { family = "string", timeout = "number" }
+local QUERY_OPTIONS = { timeout = "number" }
 
 local FAMILIES = { any = true, inet = true, inet6 = true }
 
@@ -436,8 +425,8 @@ function M.resolve(host, options)
   if type(host) ~= "string" then
     error(("dns.resolve: expected a string, got %s"):format(type(host)), 2)
   end
-  check_options("resolve", options)
-  local family = options and options.family or "any"
+  options = argument.options("dns.resolve", options, RESOLVE_OPTIONS)
+  local family = options.family or "any"
   if not FAMILIES[family] then
     error(("dns.resolve: unknown family %s"):format(tostring(family)), 2)
   end
@@ -501,7 +490,7 @@ function M.query(name, kind, options)
   if type(name) ~= "string" or not message.types[kind] or kind == "OPT" then
     error(("dns.query: unknown type %s, or a name that is no string"):format(tostring(kind)), 2)
   end
-  check_options("query", options)
+  options = argument.options("dns.query", options, QUERY_OPTIONS)
   local bytes = kind == "PTR" and address.parse(name)
   name = bytes and reverse_name(bytes) or name:lower():gsub("(.)%.$", "%1")
   local answer = answer_of(name, kind, options and options.timeout or TIMEOUT)
@@ -537,7 +526,7 @@ function M.reverse(text, options)
   if not bytes then
     error("dns.reverse: expected a numeric address", 2)
   end
-  check_options("reverse", options)
+  options = argument.options("dns.reverse", options, QUERY_OPTIONS)
   current_settings()
   local names = {}
   for i, name in ipairs(hosts.names[address.text(bytes)] or {}) do

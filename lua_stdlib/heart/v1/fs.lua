@@ -5,6 +5,7 @@
 ---@class heart.fs
 local M = {}
 
+local argument = require("heart.argument")
 local native = require("heart.core").fs
 local portable = require("heart.portable")
 
@@ -52,29 +53,6 @@ local function check(name, value, expected)
   end
 end
 
----@param name string what was called
----@param options any
----@param known table<string, string> name → type
----@return table
-local function check_options(name, options, known)
-  if options == nil then
-    return {}
-  end
-  if type(options) ~= "table" then
-    error(("%s: options: expected a table, got %s"):format(name, type(options)), 3)
-  end
-  for key, value in pairs(options) do
-    local expected = known[key]
-    if not expected then
-      error(("%s: unknown option %s"):format(name, tostring(key)), 3)
-    end
-    if expected ~= "mode" and type(value) ~= expected then
-      error(("%s: %s: expected a %s, got %s"):format(name, key, expected, type(value)), 3)
-    end
-  end
-  return options
-end
-
 ---Permission bits as a number.
 ---@param name string what was called
 ---@param mode heart.fs.mode?
@@ -106,7 +84,7 @@ end
 ---@type fun(path: string, max?: integer): string?, string?, string?
 M.read = native.read
 
-local WRITE_OPTIONS = { append = "boolean", atomic = "boolean", mode = "mode" }
+local WRITE_OPTIONS = { append = "boolean", atomic = "boolean", mode = "any" }
 
 ---Write a file, a new one or in place of what it had.
 ---@param path string
@@ -121,7 +99,7 @@ function M.write(path, data, options)
   if not text then
     error(("write: expected a string, got %s"):format(type(data)), 2)
   end
-  local o = check_options("write", options, WRITE_OPTIONS)
+  local o = argument.options("write", options, WRITE_OPTIONS)
   if o.append and o.atomic then
     error("write: append and atomic exclude each other", 2)
   end
@@ -456,7 +434,7 @@ M.list = native.list
 ---@return string? code
 function M.mkdir(path, options)
   check("mkdir: path", path, "string")
-  local o = check_options("mkdir", options, { parents = "boolean", mode = "mode" })
+  local o = argument.options("mkdir", options, { parents = "boolean", mode = "any" })
   return native.mkdir(path, o.parents, bits("mkdir", o.mode))
 end
 
@@ -468,7 +446,7 @@ end
 ---@return string? code
 function M.remove(path, options)
   check("remove: path", path, "string")
-  return native.remove(path, check_options("remove", options, { recursive = "boolean" }).recursive)
+  return native.remove(path, argument.options("remove", options, { recursive = "boolean" }).recursive)
 end
 
 ---Give a file another name, in place of what has it. Only within one file system.
@@ -515,7 +493,7 @@ function M.watch(path, options, fn)
   if fn ~= nil then
     check("watch", fn, "function")
   end
-  local o = check_options("watch", options, { recursive = "boolean", modify = "boolean" })
+  local o = argument.options("watch", options, { recursive = "boolean", modify = "boolean" })
   return require("heart.fs_watch").new(path, o, fn)
 end
 
@@ -531,7 +509,7 @@ end
 ---@return string path or the reason
 ---@return string? code
 function M.temp_file(options)
-  local o = check_options("temp_file", options, { dir = "string", prefix = "string", suffix = "string" })
+  local o = argument.options("temp_file", options, { dir = "string", prefix = "string", suffix = "string" })
   local path, suffix = temp_path(o)
   local file, name, code = native.temp_file(path, suffix)
   if not file then
@@ -546,7 +524,7 @@ end
 ---@return string? err
 ---@return string? code
 function M.temp_dir(options)
-  local o = check_options("temp_dir", options, { dir = "string", prefix = "string" })
+  local o = argument.options("temp_dir", options, { dir = "string", prefix = "string" })
   return native.temp_dir((temp_path(o)))
 end
 

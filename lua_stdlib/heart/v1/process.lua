@@ -8,6 +8,7 @@
 ---@class heart.process
 local M = {}
 
+local argument = require("heart.argument")
 local core = require("heart.core")
 local portable = require("heart.portable")
 local native = core.process
@@ -97,30 +98,37 @@ end
 
 -- ---- Options ------------------------------------------------------------------------------------------------------
 
-local COMMON =
-  { cmd = "string", args = "table", env = "table", clean_env = "boolean", cwd = "string", user = "string or number" }
-local RUN = { stdin = "string", timeout = "number", max_output = "number" }
-local SPAWN = { stdin = "stream", stdout = "stream", stderr = "stream" }
+local RUN = {
+  cmd = "string",
+  args = "table",
+  env = "table",
+  clean_env = "boolean",
+  cwd = "string",
+  user = "string or number",
+  stdin = "string",
+  timeout = "number",
+  max_output = "number",
+}
+local SPAWN = {
+  cmd = "string",
+  args = "table",
+  env = "table",
+  clean_env = "boolean",
+  cwd = "string",
+  user = "string or number",
+  stdin = "any",
+  stdout = "any",
+  stderr = "any",
+}
 local STREAMS = { null = 0, pipe = 1, inherit = 2 }
 
 ---@param name string what was called
 ---@param options any
----@param more table<string, string> the options of this call alone
-local function check_options(name, options, more)
-  if type(options) ~= "table" then
-    error(("%s: expected a table of options, got %s"):format(name, type(options)), 3)
-  end
-  if type(options.cmd) ~= "string" then
-    error(("%s: cmd: expected a string, got %s"):format(name, type(options.cmd)), 3)
-  end
-  for key, value in pairs(options) do
-    local expected = COMMON[key] or more[key]
-    if not expected then
-      error(("%s: unknown option %s"):format(name, tostring(key)), 3)
-    end
-    if expected ~= "stream" and not expected:find(type(value), 1, true) then
-      error(("%s: %s: expected a %s, got %s"):format(name, key, expected, type(value)), 3)
-    end
+---@param known table<string, string>
+local function check_options(name, options, known)
+  argument.options(name, options, known, 3)
+  if not options or options.cmd == nil then
+    error(("%s: cmd: expected a string, got nil"):format(name), 3)
   end
 end
 

@@ -12,6 +12,7 @@ local M = {}
 
 local core = require("heart.core")
 local address = require("heart.address")
+local argument = require("heart.argument")
 local dgram = require("heart.v1.dgram")
 local guard = require("heart.guard")
 local log = require("heart.v1.log")
@@ -238,15 +239,16 @@ local function open_connection(host, port, options)
   return encrypt(sock, context, { server_name = name, port = port }, deadline - core.now())
 end
 
----@param name string what was called
----@param options any
----@return table
-local function check_options(name, options)
-  if options ~= nil and type(options) ~= "table" then
-    error(("%s: options: expected a table, got %s"):format(name, type(options)), 3)
-  end
-  return options or {}
-end
+local CONNECT_OPTIONS = {
+  timeout = "number",
+  send_timeout = "number",
+  receive_timeout = "number",
+  tls = "boolean or table",
+  pool = "string",
+  family = "string",
+  bind = "string",
+  bind_port = "number",
+}
 
 ---Connect to a name, an address or "unix:/path".
 ---@param host string
@@ -261,7 +263,7 @@ function M.connect(host, port, options)
   if not number or number < 0 or number > PORT_MAX then
     error(("connect: expected a port, got %s"):format(tostring(port)), 2)
   end
-  options = check_options("connect", options)
+  options = argument.options("connect", options, CONNECT_OPTIONS)
   local sock = options.pool and native.take(options.pool)
   if not sock then
     local err
@@ -285,7 +287,7 @@ end
 ---@param options? heart.dgram.options
 ---@return heart.socket?, string? reason
 function M.udp(options)
-  return dgram.open(check_options("udp", options))
+  return dgram.open(options)
 end
 
 -- ---- Listening -----------------------------------------------------------------------------------------------
@@ -294,6 +296,8 @@ end
 ---@field backlog? integer connections that wait to be accepted. Default 511
 ---@field connections? integer that are served at once, on each worker. Default 10000
 ---@field reuseport? boolean one socket for each worker, and for the code after a reload. Default true
+
+local LISTEN_OPTIONS = { backlog = "number", connections = "number", reuseport = "boolean" }
 
 ---"127.0.0.1:70", "[::1]:70", ":70" or 70 (every address), "unix:/path"
 ---@param where string|integer
@@ -408,11 +412,7 @@ function M.listen(where, handler, options)
   if type(handler) ~= "function" then
     error("listen: expected a function", 2)
   end
-  options = check_options("listen", options)
-  local connections = options.connections or CONNECTIONS
-  if type(connections) ~= "number" then
-    error(("listen: connections: expected a number, got %s"):format(type(connections)), 2)
-  end
+  options = argument.options("listen", options, LISTEN_OPTIONS)
   local wanted = listen_options(where, options)
   if not wanted then
     error('listen: expected "host:port", a port or "unix:/path"', 2)
@@ -424,7 +424,7 @@ function M.listen(where, handler, options)
   if not listener then
     return nil, err
   end
-  task.spawn(serve, listener, handler, connections)
+  task.spawn(serve, listener, handler, options.connections or CONNECTIONS)
   return listener
 end
 

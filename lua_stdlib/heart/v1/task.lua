@@ -437,6 +437,8 @@ end
 ---@field once_per_cluster? boolean one worker of all, on all machines that share the store, runs it each time
 ---@field name? string those of one name run on the same worker; the schedule and the place of `fn` unless given
 
+local CRON_OPTIONS = { tz = "string", once_per_cluster = "boolean", name = "string" }
+
 ---Where runs of a cluster are agreed on: the disk store (or Redis), else the memory of this process.
 local function cluster_store()
   local ok, store = pcall(require, "heart.v1.kv.disk")
@@ -488,7 +490,7 @@ end
 ---@param options? heart.cron.options
 ---@return heart.task task its `cancel` ends it
 function M.cron(schedule, fn, options)
-  options = options or {}
+  options = argument.options("cron", options, CRON_OPTIONS)
   local plan, err = require("heart.cron").parse(schedule, options.tz)
   if not plan then
     error("cron: " .. err, 2)

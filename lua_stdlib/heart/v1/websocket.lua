@@ -10,6 +10,7 @@
 ---@class heart.websocket
 local M = {}
 
+local argument = require("heart.argument")
 local base64 = require("heart.http_connection").base64
 local core = require("heart.core")
 local http = require("heart.v1.http")
@@ -38,33 +39,28 @@ local OPTIONS = {
   protocols = "table",
   timeout = "number",
   max_message = "number",
-  deflate = "boolean",
+  deflate = "boolean or string",
   deflate_min = "number",
   deflate_level = "number",
   auth = "table",
   jar = "table",
-  proxy = "string boolean",
+  proxy = "string or boolean",
   tls = "table",
 }
 
----@param options heart.websocket.options
+---@param options? heart.websocket.options
+---@return heart.websocket.options
 local function check_options(options)
-  if type(options) ~= "table" then
-    error(("websocket: options: expected a table, got %s"):format(type(options)), 3)
-  end
-  for name, value in pairs(options) do
-    local expected = OPTIONS[name]
-    if not expected then
-      error(("websocket: unknown option %s"):format(tostring(name)), 3)
-    elseif not expected:find(type(value), 1, true) and not (name == "deflate" and value == "context") then
-      error(("websocket: %s: expected %s, got %s"):format(name, expected:gsub(" ", " or "), type(value)), 3)
-    end
+  options = argument.options("websocket", options, OPTIONS, 3)
+  if type(options.deflate) == "string" and options.deflate ~= "context" then
+    error(('websocket: deflate: expected a boolean or "context", got %s'):format(options.deflate), 3)
   end
   for _, protocol in ipairs(options.protocols or {}) do
     if type(protocol) ~= "string" or not protocol:find(TOKEN) then
       error("websocket: protocols: expected a list of names", 3)
     end
   end
+  return options
 end
 
 ---The URL as HTTP's client knows it.
@@ -181,8 +177,7 @@ function M.connect(url, options)
   if type(url) ~= "string" then
     error(("websocket.connect: expected a URL, got %s"):format(type(url)), 2)
   end
-  options = options or {}
-  check_options(options)
+  options = check_options(options)
   local target = as_http(url)
   if not target then
     return nil, "unsupported scheme"

@@ -3,6 +3,7 @@
 ---@class heart.zlib
 local M = {}
 
+local argument = require("heart.argument")
 local core = require("heart.core").zlib
 
 ---@class heart.zlib.options
@@ -20,30 +21,26 @@ local MAX = 16 * 1024 * 1024
 local PIECE = 65536
 local GZIP, PADDING = 0x1F, 0
 
--- The options, and from where to where a number may be.
-local COMPRESS = { format = true, level = { 0, 9 }, window = { 9, 15 }, memory = { 1, 9 } }
-local EXPAND = { format = true, max = true, window = { 9, 15 } }
+-- The options, and from where to where their numbers may be.
+local COMPRESS = { format = "any", level = "any", window = "any", memory = "any" }
+local EXPAND = { format = "any", max = "any", window = "any" }
+local RANGES = { level = { 0, 9 }, window = { 9, 15 }, memory = { 1, 9 } }
 
 ---@param name string of the function
 ---@param options? table
----@param known table<string, true|integer[]>
+---@param known table<string, string>
 ---@return table
 local function check_options(name, options, known)
-  if options ~= nil and type(options) ~= "table" then
-    error(("%s: options: expected a table, got %s"):format(name, type(options)), 3)
-  end
-  for key, value in pairs(options or {}) do
-    local range = known[key]
-    if not range then
-      error(("%s: unknown option %s"):format(name, tostring(key)), 3)
-    end
-    local whole = range == true or (type(value) == "number" and value % 1 == 0)
-    if not whole or (range ~= true and (value < range[1] or value > range[2])) then
+  options = argument.options(name, options, known, 3)
+  for key, range in pairs(RANGES) do
+    local value = options[key]
+    local whole = type(value) == "number" and value % 1 == 0
+    if value ~= nil and not (whole and value >= range[1] and value <= range[2]) then
       local message = "%s: %s: expected a whole number from %d to %d, got %s"
       error(message:format(name, key, range[1], range[2], tostring(value)), 3)
     end
   end
-  return options or {}
+  return options
 end
 
 ---@param name string
