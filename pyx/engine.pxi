@@ -4,7 +4,7 @@
 
 from os import urandom as os_urandom
 
-from libc.stdio cimport _IOLBF, setvbuf, stdout
+from libc.stdio cimport _IOLBF, setvbuf
 
 cdef extern from *:
     """
@@ -19,6 +19,7 @@ cdef extern from *:
 
 cdef const char *HEART_VERSION = b"0"
 cdef bytes version_kept = b"0"
+cdef char stdout_buffer[16384]      # a longer line is written in parts
 
 
 def bind_lua(str path not None, str version not None):
@@ -36,8 +37,9 @@ def bind_lua(str path not None, str version not None):
     http1_init()
     fcgi_init()
     ws_init()
-    # print and io.write go through libc's stdout: whole lines at once, also into a file or a pipe.
-    setvbuf(stdout, NULL, _IOLBF, 0)
+    # print and io.write go through libc's stdout: whole lines at once, also into a file or a pipe. A buffer is named,
+    # because that of a stdout which was unbuffered before (PYTHONUNBUFFERED) has room for one byte and would be kept.
+    setvbuf(stdout, stdout_buffer, _IOLBF, sizeof(stdout_buffer))
 
 
 @cython.final

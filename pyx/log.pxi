@@ -4,7 +4,8 @@
 # Invariants:
 #   - a producer never waits: a line that finds no room is counted and dropped, and the log says how many were;
 #   - one producer per ring (Python threads share one under the GIL), one log thread for all rings;
-#   - a line is published whole, so lines are never torn or mixed, whatever the descriptor accepts at a time;
+#   - a line is published whole, so lines are never torn or mixed, whatever the descriptor accepts at a time; nor does
+#     what others write to it come between, unless a line is too long for a pipe;
 #   - no traffic, no wake-ups: the log thread then sleeps without a timeout.
 # Not for: choosing what to log, or opening and rotating files.
 
@@ -173,9 +174,9 @@ cdef int ring_flush(Logger *g, LogRing *r) noexcept nogil:
 
 
 cdef ptrdiff_t ring_write(Logger *g, LogRing *r, uint64_t tail, uint64_t head) noexcept nogil:
-    """One writev of the bytes from `tail` to `head`; returns how many went, or -1."""
+    """One writev of the bytes from `tail` on, up to `head`; returns how many went, or -1."""
     cdef iovec parts[2]
-    cdef size_t n = <size_t>(head - tail)
+    cdef size_t n = ring_piece(g, r, tail, <size_t>(head - tail))
     cdef size_t first = <size_t>(r.bytes + LOG_RING_SIZE - ring_at(r, tail))
     cdef ptrdiff_t written
     parts[0].iov_base = ring_at(r, tail)
@@ -186,6 +187,17 @@ cdef ptrdiff_t ring_write(Logger *g, LogRing *r, uint64_t tail, uint64_t head) n
         written = writev(g.fd, parts, 2)
         if written >= 0 or not logger_may_retry(g):
             return written
+
+
+cdef size_t ring_piece(Logger *g, LogRing *r, uint64_t tail, size_t n) noexcept nogil:
+    """How many of the `n` bytes from `tail` on to write at once. A pipe takes PIPE_BUF bytes in one piece (pipe(7)), so
+    it gets the whole lines that these hold: what a print or another process writes comes between two lines."""
+    cdef size_t piece = PIPE_BUF
+    if not g.pipe or n <= PIPE_BUF:
+        return n
+    while piece and ring_at(r, tail + piece - 1)[0] != c'\n':
+        piece -= 1
+    return piece if piece else PIPE_BUF
 
 
 cdef bint logger_may_retry(Logger *g) noexcept nogil:
@@ -256,6 +268,7 @@ cdef int logger_start(Logger *g, uint32_t rings, int fd, uint8_t level, uint8_t 
     cdef size_t head = (rings * sizeof(LogRing) + LOG_CACHE_LINE - 1) // LOG_CACHE_LINE * LOG_CACHE_LINE
     cdef size_t each = LOG_RING_SIZE + LOG_LINE_MAX
     cdef void *memory = mmap(NULL, head + rings * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    cdef file_stat st
     cdef uint32_t i
     if memory == MAP_FAILED:
         return ERR_MEMORY
@@ -264,6 +277,7 @@ cdef int logger_start(Logger *g, uint32_t rings, int fd, uint8_t level, uint8_t 
     g.mapped = head + rings * each
     g.nrings = rings
     g.fd = fd
+    g.pipe = fstat(fd, &st) == 0 and S_ISFIFO(st.st_mode)
     g.level = level
     g.console = format != FORMAT_JSON
     g.color = format == FORMAT_CONSOLE_COLOR or (format == FORMAT_CONSOLE and isatty(fd))

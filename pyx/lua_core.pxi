@@ -19,6 +19,9 @@ cdef void lua_core_open(lua_State *L, State *s) noexcept nogil:
     """Push the table."""
     ctx_open(L, s)
     lua_kv_open(L)
+    lua_getfield(L, LUA_GLOBALSINDEX, b"print")
+    lua_pushcclosure(L, l_print, 1)
+    lua_setfield(L, LUA_GLOBALSINDEX, b"print")
     lua_createtable(L, 0, 24)
     core_put(L, s, b"route", l_core_route)
     core_put(L, s, b"mount", l_core_mount)
@@ -376,6 +379,29 @@ cdef int l_core_now(lua_State *L) noexcept nogil:
     """now() → seconds of a clock that only goes forward, to the millisecond"""
     lua_pushnumber(L, <double>clock_ms() / 1000)
     return 1
+
+
+cdef int l_print(lua_State *L) noexcept nogil:
+    """print(...) of the library, which writes one word at a time, so that words of other workers and lines of the log
+    came in between. Here a line is one piece: no other thread writes to stdout meanwhile."""
+    cdef int i
+    cdef int n = lua_gettop(L)
+    cdef int rc
+    for i in range(1, n + 1):   # what may run code of the application does so first
+        if lua_type(L, i) == LUA_TSTRING or lua_type(L, i) == LUA_TNUMBER:
+            continue
+        lua_getfield(L, LUA_GLOBALSINDEX, b"tostring")
+        lua_pushvalue(L, i)
+        lua_call(L, 1, 1)
+        if lua_type(L, -1) != LUA_TSTRING and lua_type(L, -1) != LUA_TNUMBER:
+            return luaL_error(L, b"'tostring' must return a string to 'print'")
+        lua_replace(L, i)
+    lua_pushvalue(L, lua_upvalueindex(1))
+    lua_insert(L, 1)
+    flockfile(stdout)
+    rc = lua_pcall(L, n, 0, 0)
+    funlockfile(stdout)
+    return lua_error(L) if rc != 0 else 0
 
 
 cdef int l_core_longest_turn(lua_State *L) noexcept nogil:

@@ -1,9 +1,12 @@
 # Files, terminals and the calendar: what libc offers beside sockets. Needs linux.pxd.
 
+from libc.stdio cimport FILE, stdout
+
 cdef extern from *:
     """
     #include <arpa/inet.h>
     #include <fcntl.h>
+    #include <limits.h>
     #include <poll.h>
     #include <sys/stat.h>
     #include <sys/syscall.h>
@@ -41,6 +44,11 @@ cdef extern from *:
     int fstat(int fd, file_stat *s) nogil
     bint S_ISREG(uint32_t mode) nogil
     bint S_ISDIR(uint32_t mode) nogil
+    bint S_ISFIFO(uint32_t mode) nogil
+    enum: PIPE_BUF
+
+    void flockfile(FILE *f) nogil
+    void funlockfile(FILE *f) nogil
 
     ptrdiff_t writev(int fd, const iovec *parts, int n) nogil
     struct pollfd:

@@ -448,6 +448,29 @@ def test_nonblocking_descriptor_is_waited_for(pipe):
     assert log.stop()
 
 
+def test_what_others_write_into_a_pipe_comes_between_lines(pipe):
+    """Up to the longest line that a pipe takes in one piece; a longer one arrives whole when nobody else writes."""
+    log = Log(pipe[1])
+
+    def write():
+        for _ in range(3000):
+            os.write(pipe[1], b"other\n")
+
+    others = threading.Thread(target=write)
+    others.start()
+    for size in (1, 30, 300, 1000, 3900):
+        log.flood(b"/" + b"x" * size, 0, 20)
+    data = drain(pipe[0], lambda data: data.count(b"\n") == 3100)
+    others.join()
+    lines = data.splitlines()
+    assert lines.count(b"other") == 3000
+    assert all(json.loads(line)["path"] for line in lines if line != b"other")
+    log.access(b"GET", b"/" + b"x" * 30000)
+    data = drain(pipe[0], lambda data: data.endswith(b"\n"))
+    assert len(json.loads(data)["path"]) == 30001
+    assert log.stop()
+
+
 def test_closed_reader_ends_neither_the_process_nor_the_log(pipe):
     log = Log(pipe[1])
     os.close(pipe[0])
