@@ -54,10 +54,10 @@ def turn_reset(server):
 
 
 def machine_stall(seconds):
-    """ms of processor time that a thread which only reads its clock uses at most between two readings. What a host takes
-    from its guest, and what the kernel does on the back of a thread, is in that time: a turn of millions may be far
-    longer than all others. Those above the bound that were looked at (ftrace) stood still in one send(), or between two
-    calls, while a timer's interrupt waited or the other processor stood still as well."""
+    """ms of processor time that a thread which only reads its clock uses at most between two readings. What a host
+    takes from its guest, and what the kernel does on the back of a thread, is in that time: a turn of millions may be
+    far longer than all others. Of the turns above the bound that were looked at, a sampling profiler saw the thread
+    run for less than 2 ms: its timer stood still meanwhile, as everything of that processor did."""
     words = [servers.compile_c("stalls.c", "stalls", "-pthread"), WORKERS, seconds]
     return float(subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True).stdout)
 
