@@ -119,9 +119,11 @@ def test_event_source_comes_back_with_the_id_that_it_has_seen(browser, serve):
 
 def test_broken_page_is_told(browser, serve):
     """The tests above would see an error of a script."""
-    server = serve(
-        'require("heart.v1").get("/", function(ctx) return ctx.html("<p>x</p><script>nothing.here</script>") end)'
-    )
+    server = serve("""
+      require("heart.v1").get("/", function(ctx)
+        return ctx.html('<link rel="icon" href="data:,"><p>x</p><script>nothing.here</script>')
+      end)
+    """)
     page = browser.open(server.url)
     assert wait_until(page.errors, "an error") == ["ReferenceError: nothing is not defined"]
     page.close()
