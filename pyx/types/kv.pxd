@@ -165,7 +165,6 @@ ctypedef struct KvTxn:
     uint32_t failed         # the write (position) whose condition failed
     uint64_t version        # that its commit got
     Buf error               # KV_FAILED
-    uint64_t commit_id[2]   # Redis: to recognise a commit that was sent twice
     int lock                # KvLockState; shared
     KvTxn *lock_next        # KvLock: who waits behind
     KvTxn *lock_prev
