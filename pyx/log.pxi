@@ -5,7 +5,7 @@
 #   - a producer never waits: a line that finds no room is counted and dropped, and the log says how many were;
 #   - one producer per ring (Python threads share one under the GIL), one log thread for all rings;
 #   - a line is published whole, so lines are never torn or mixed, whatever the descriptor accepts at a time; nor does
-#     what others write to it come between, unless a line is too long for a pipe;
+#     what others write to it come between, unless a line is longer than PIPE_BUF and it is no file;
 #   - no traffic, no wake-ups: the log thread then sleeps without a timeout.
 # Not for: choosing what to log, or opening and rotating files.
 
@@ -190,10 +190,11 @@ cdef ptrdiff_t ring_write(Logger *g, LogRing *r, uint64_t tail, uint64_t head) n
 
 
 cdef size_t ring_piece(Logger *g, LogRing *r, uint64_t tail, size_t n) noexcept nogil:
-    """How many of the `n` bytes from `tail` on to write at once. A pipe takes PIPE_BUF bytes in one piece (pipe(7)), so
-    it gets the whole lines that these hold: what a print or another process writes comes between two lines."""
+    """How many of the `n` bytes from `tail` on to write at once. A pipe takes PIPE_BUF bytes in one piece (pipe(7)), and
+    so does the socket of a journal: they get the whole lines that these hold, so that what a print or another process
+    writes comes between two lines. A file takes everything in one piece."""
     cdef size_t piece = PIPE_BUF
-    if not g.pipe or n <= PIPE_BUF:
+    if g.file or n <= PIPE_BUF:
         return n
     while piece and ring_at(r, tail + piece - 1)[0] != c'\n':
         piece -= 1
@@ -277,7 +278,7 @@ cdef int logger_start(Logger *g, uint32_t rings, int fd, uint8_t level, uint8_t 
     g.mapped = head + rings * each
     g.nrings = rings
     g.fd = fd
-    g.pipe = fstat(fd, &st) == 0 and S_ISFIFO(st.st_mode)
+    g.file = fstat(fd, &st) == 0 and S_ISREG(st.st_mode)
     g.level = level
     g.console = format != FORMAT_JSON
     g.color = format == FORMAT_CONSOLE_COLOR or (format == FORMAT_CONSOLE and isatty(fd))

@@ -382,8 +382,8 @@ cdef int l_core_now(lua_State *L) noexcept nogil:
 
 
 cdef int l_print(lua_State *L) noexcept nogil:
-    """print(...) of the library, which writes one word at a time, so that words of other workers and lines of the log
-    came in between. Here a line is one piece: no other thread writes to stdout meanwhile."""
+    """print(...): the library's own, which hands libc one word at a time, with the lock of stdout around it. Without,
+    words of other workers would come in between, and a line of the log when one of them flushed."""
     cdef int i
     cdef int n = lua_gettop(L)
     cdef int rc

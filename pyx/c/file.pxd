@@ -44,7 +44,6 @@ cdef extern from *:
     int fstat(int fd, file_stat *s) nogil
     bint S_ISREG(uint32_t mode) nogil
     bint S_ISDIR(uint32_t mode) nogil
-    bint S_ISFIFO(uint32_t mode) nogil
     enum: PIPE_BUF
 
     void flockfile(FILE *f) nogil

@@ -64,7 +64,7 @@ ctypedef struct Logger:
     size_t mapped
     uint32_t nrings
     int fd
-    uint8_t pipe            # `fd` is one
+    uint8_t file            # `fd` is a regular one
     uint8_t level           # LogLevel: what is logged at all
     uint8_t console         # not JSON
     uint8_t color

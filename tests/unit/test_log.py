@@ -10,6 +10,7 @@ import re
 import resource
 import select
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -448,27 +449,35 @@ def test_nonblocking_descriptor_is_waited_for(pipe):
     assert log.stop()
 
 
-def test_what_others_write_into_a_pipe_comes_between_lines(pipe):
-    """Up to the longest line that a pipe takes in one piece; a longer one arrives whole when nobody else writes."""
-    log = Log(pipe[1])
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_what_others_write_comes_between_lines(kind):
+    """Up to the longest line that is taken in one piece; a longer one arrives whole when nobody else writes. The socket
+    is a journal's."""
+    if kind == "pipe":
+        source, target = os.pipe()
+    else:
+        source, target = (end.detach() for end in socket.socketpair())
+    log = Log(target)
 
     def write():
         for _ in range(3000):
-            os.write(pipe[1], b"other\n")
+            os.write(target, b"other\n")
 
     others = threading.Thread(target=write)
     others.start()
     for size in (1, 30, 300, 1000, 3900):
         log.flood(b"/" + b"x" * size, 0, 20)
-    data = drain(pipe[0], lambda data: data.count(b"\n") == 3100)
+    data = drain(source, lambda data: data.count(b"\n") == 3100)
     others.join()
     lines = data.splitlines()
     assert lines.count(b"other") == 3000
     assert all(json.loads(line)["path"] for line in lines if line != b"other")
     log.access(b"GET", b"/" + b"x" * 30000)
-    data = drain(pipe[0], lambda data: data.endswith(b"\n"))
+    data = drain(source, lambda data: data.endswith(b"\n"))
     assert len(json.loads(data)["path"]) == 30001
     assert log.stop()
+    os.close(source)
+    os.close(target)
 
 
 def test_closed_reader_ends_neither_the_process_nor_the_log(pipe):

@@ -433,7 +433,7 @@ function M.resolve(host, options)
   if address.parse((host:gsub("%%.*", ""))) then
     return of_family({ host }, family)
   end
-  local deadline = core.now() + (options and options.timeout or TIMEOUT)
+  local deadline = core.now() + (options.timeout or TIMEOUT)
   local name = host:lower()
   current_settings()
   local plain = name:gsub("%.$", "")
@@ -493,7 +493,7 @@ function M.query(name, kind, options)
   options = argument.options("dns.query", options, QUERY_OPTIONS)
   local bytes = kind == "PTR" and address.parse(name)
   name = bytes and reverse_name(bytes) or name:lower():gsub("(.)%.$", "%1")
-  local answer = answer_of(name, kind, options and options.timeout or TIMEOUT)
+  local answer = answer_of(name, kind, options.timeout or TIMEOUT)
   if not answer.records then
     return nil, answer.err
   end

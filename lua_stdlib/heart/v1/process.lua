@@ -98,36 +98,24 @@ end
 
 -- ---- Options ------------------------------------------------------------------------------------------------------
 
-local RUN = {
-  cmd = "string",
-  args = "table",
-  env = "table",
-  clean_env = "boolean",
-  cwd = "string",
-  user = "string or number",
-  stdin = "string",
-  timeout = "number",
-  max_output = "number",
-}
-local SPAWN = {
-  cmd = "string",
-  args = "table",
-  env = "table",
-  clean_env = "boolean",
-  cwd = "string",
-  user = "string or number",
-  stdin = "any",
-  stdout = "any",
-  stderr = "any",
-}
+---The options of both calls, and those of one.
+---@param known table<string, string>
+---@return table<string, string>
+local function with_common(known)
+  known.cmd, known.args, known.cwd, known.user = "string", "table", "string", "string or number"
+  known.env, known.clean_env = "table", "boolean"
+  return known
+end
+
+local RUN = with_common({ stdin = "string", timeout = "number", max_output = "number" })
+local SPAWN = with_common({ stdin = "any", stdout = "any", stderr = "any" })
 local STREAMS = { null = 0, pipe = 1, inherit = 2 }
 
 ---@param name string what was called
 ---@param options any
 ---@param known table<string, string>
 local function check_options(name, options, known)
-  argument.options(name, options, known, 3)
-  if not options or options.cmd == nil then
+  if argument.options(name, options, known, 3).cmd == nil then
     error(("%s: cmd: expected a string, got nil"):format(name), 3)
   end
 end

@@ -23,7 +23,7 @@ local GZIP, PADDING = 0x1F, 0
 
 -- The options, and from where to where their numbers may be.
 local COMPRESS = { format = "any", level = "any", window = "any", memory = "any" }
-local EXPAND = { format = "any", max = "any", window = "any" }
+local EXPAND = { format = "any", max = "number", window = "any" }
 local RANGES = { level = { 0, 9 }, window = { 9, 15 }, memory = { 1, 9 } }
 
 ---@param name string of the function
