@@ -190,9 +190,9 @@ cdef ptrdiff_t ring_write(Logger *g, LogRing *r, uint64_t tail, uint64_t head) n
 
 
 cdef size_t ring_piece(Logger *g, LogRing *r, uint64_t tail, size_t n) noexcept nogil:
-    """How many of the `n` bytes from `tail` on to write at once. A pipe takes PIPE_BUF bytes in one piece (pipe(7)), and
-    so does the socket of a journal: they get the whole lines that these hold, so that what a print or another process
-    writes comes between two lines. A file takes everything in one piece."""
+    """How many of the `n` bytes from `tail` on to write at once. A pipe takes PIPE_BUF bytes in one piece (pipe(7)),
+    and so does the socket of a journal: they get the whole lines that these hold, so that what a print or another
+    process writes comes between two lines. A file takes everything in one piece."""
     cdef size_t piece = PIPE_BUF
     if g.file or n <= PIPE_BUF:
         return n

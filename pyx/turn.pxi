@@ -4,8 +4,8 @@
 # Each kind may go on until the turn is as old as its share says; so whatever the kinds before it did, it has the rest
 # up to its own share, and TURN_LOOK items at least. The clock is read once in that many.
 # Short shares cost next to nothing: what is left over of the events is handed out without a system call.
-# A handler that computes for long is not interrupted: the turn is over when it ends. Nor is LuaJIT's collector, of which
-# one step is not divided (about 0.5 ms, see state_tune_gc).
+# A handler that computes for long is not interrupted: the turn is over when it ends. Nor is LuaJIT's collector, of
+# which one step is not divided (about 0.5 ms, see state_tune_gc).
 
 cdef enum:
     TURN_LOOK = 4                   # items between two looks at the clock
