@@ -26,3 +26,13 @@ def browser():
     """A Chromium for pages: `page = browser.open(url)`."""
     with Browser() as browser:
         yield browser
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    """What failed, a line each, as the last of the output: often only the end of a long log is at hand."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    for report in reporter.getreports("failed") + reporter.getreports("error") if reporter else ():
+        crash = getattr(report.longrepr, "reprcrash", None)
+        reason = " ".join(crash.message.split())[:300] if crash else ""
+        reporter.write_line(f"{report.nodeid}: {reason}")
