@@ -95,8 +95,7 @@ def test_changed_script_replaces_its_states():
         running = server.start_asking("slow.lua", QUERY_STRING="running")
         time.sleep(0.05)
         server.change("slow.lua", "function main() Send('changed') end")
-        time.sleep(0.06)
-        assert server.ask("slow.lua").text == "changed"
+        wait_until(lambda: server.ask("slow.lua").text == "changed", "the new script answers")
         assert running.stdout.read().endswith(b"1 running")
         running.wait()
 

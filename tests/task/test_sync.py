@@ -4,6 +4,7 @@ import signal
 import time
 
 import pytest
+from heart_server import wait_until
 
 
 @pytest.mark.parametrize(
@@ -144,8 +145,7 @@ def test_timers_begin_with_service_and_end_with_the_code(serve):
     """
     server = serve(script % ("one", "one"))
     server.wait_log("after one")
-    time.sleep(0.1)
-    assert int(server.get("/").text.split()[1]) > 2
+    wait_until(lambda: int(server.get("/").text.split()[1]) > 2, "every 10 ms")
     server.write("main.lua", script % ("two", "two"))
     start = time.monotonic()
     server.signal(signal.SIGHUP)

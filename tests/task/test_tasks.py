@@ -3,15 +3,13 @@
 import time
 
 import pytest
+from heart_server import wait_until
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(lab):
     yield
-    deadline = time.monotonic() + 5
-    while lab.stats() != (0, 0):
-        assert time.monotonic() < deadline, lab.stats()
-        time.sleep(0.02)
+    wait_until(lambda: lab.stats() == (0, 0), lab.stats)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +79,7 @@ def test_task_outlives_its_request_and_can_not_use_its_ctx_then(lab):
       end)
       task.sleep(0.001)
     """)
-    time.sleep(0.1)
+    wait_until(lambda: lab.run("return #shared.seen") == "3", "the task has ended")
     assert lab.run("return table.concat(shared.seen, '|')") == (
         "/run/run|ctx was used after its request had ended|heart.v1.context: no request is served here"
     )
@@ -101,7 +99,7 @@ def test_task_of_one_request_never_sees_another(lab):
     """)
     for _ in range(30):
         lab.server.get("/hello")
-    time.sleep(0.2)
+    wait_until(lambda: lab.run("return tostring(shared.done)") != "nil", "the task has ended")
     assert lab.run("return shared.done") == "clean"
 
 
