@@ -31,6 +31,8 @@ VERSION_KEY, FORMAT_KEY = META + b"version", META + b"format"
 # What an open adds to the version, so that none is given twice after a power loss that took unflushed commits.
 VERSION_LEAP = 1 << 20
 KIB, MIB = 1 << 10, 1 << 20
+# Seconds: that a write waits for RocksDB to catch up; between two tries, which tell of errors; between two looks.
+STALL_MAX, STALL_TRY, STALL_LOOK = 30, 0.05, 0.002
 # What may be in the folder before a database has its first log.
 OURS = re.compile(r"LOCK|LOG|IDENTITY|MANIFEST-000001|\d+\.dbtmp|rocksdict-config\.json|admin\.sock|LOG\.old\..*")
 
@@ -50,9 +52,12 @@ class Store(Backend):
         self.clock = clock
         self.db = None
         self.unflushed = False
+        self.stalled = False
         rocks = load_rocksdict()
         prepare_folder(self.path, create)
         self.Batch = rocks.WriteBatch
+        self.at_once = rocks.WriteOptions()
+        self.at_once.no_slowdown = True
         self.rocks = rocks
         self.db, self.notes = open_database(rocks, self.path)
         try:
@@ -83,10 +88,14 @@ class Store(Backend):
 
     def mark(self, format, version):
         """Write the format and the version, durably."""
-        batch = self.Batch(raw_mode=True)
-        batch.put(FORMAT_KEY, WORD.pack(format))
-        batch.put(VERSION_KEY, WORD.pack(version))
-        self.write(batch)
+
+        def make():
+            batch = self.Batch(raw_mode=True)
+            batch.put(FORMAT_KEY, WORD.pack(format))
+            batch.put(VERSION_KEY, WORD.pack(version))
+            return batch
+
+        self.write(make)
         self.flush()
 
     # ---- Reading -------------------------------------------------------------------------------------------------
@@ -177,8 +186,11 @@ class Store(Backend):
 
     def put(self, changes):
         """Write changes, a map of keys to records or None. They are durable after the next flush."""
-        if not changes:
-            return
+        if changes:
+            self.write(lambda: self.batch_of(changes))
+
+    def batch_of(self, changes):
+        """What `put` writes."""
         batch = self.Batch(raw_mode=True)
         put, delete, pack = batch.put, batch.delete, HEAD.pack
         for key, record in changes.items():
@@ -190,12 +202,46 @@ class Store(Backend):
             if expires:
                 put(EXPIRY + STAMP.pack(expires) + key, b"")
         put(VERSION_KEY, WORD.pack(max(self.version, version_of(changes))))
-        self.write(batch)
+        return batch
 
-    def write(self, batch):
+    def write(self, make):
+        """Write the batch that `make()` returns; rocksdict takes one once, whether it is written or not."""
         self.unflushed = True
         with Naming(self):
-            self.db.write(batch)
+            try:
+                self.db.write(make(), self.at_once)
+            except Exception as error:
+                if not is_stall(error):
+                    raise
+                self.write_after_stall(make)
+            self.stalled = False
+
+    def write_after_stall(self, make):
+        """Write when RocksDB has caught up with its tables. It would wait by itself, but with the GIL held, and as long
+        as a full disk has no room for a table: here that is an error, as soon as RocksDB knows it, at last after
+        STALL_MAX. A write that is only to be slowed down is left to it: it knows by how much."""
+        end = time.monotonic() + (0 if self.stalled else STALL_MAX)
+        slowed = False
+        while True:
+            stopped = self.is_stopped()
+            try:
+                return self.db.write(make(), None if slowed and not stopped else self.at_once)
+            except Exception as error:
+                if not is_stall(error):
+                    raise
+            if time.monotonic() > end:
+                self.stalled = True
+                raise StoreError(f"{self.path}: {stall_reason(self.path)}")
+            slowed = not stopped
+
+    def is_stopped(self):
+        """Whether RocksDB takes no writes, and goes on so for STALL_TRY."""
+        end = time.monotonic() + STALL_TRY
+        while self.db.property_int_value("rocksdb.is-write-stopped"):
+            if time.monotonic() > end:
+                return True
+            time.sleep(STALL_LOOK)
+        return False
 
     def flush(self):
         """See Backend.flush."""
@@ -207,23 +253,30 @@ class Store(Backend):
     def sweep(self, limit):
         """See Backend.sweep. An entry of the index that no longer agrees with its record is only forgotten."""
         now = self.clock()
-        gone, batch = {}, self.Batch(raw_mode=True)
+        gone, names = {}, []
         with Naming(self):
             for name, _ in self.rows(EXPIRY, EXPIRY + STAMP.pack(now + 1)):
-                batch.delete(name)
+                names.append(name)
                 key = name[1 + STAMP.size :]
                 record = self.load(key)
                 if record is not None and 0 < record[1] <= now and key not in gone:
                     gone[key] = None
-                    batch.delete(DATA + key)
-                if batch.len() >= 2 * limit:
+                    names.append(DATA + key)
+                if len(names) >= 2 * limit:
                     break
             if gone:
                 self.version += 1
-                batch.put(VERSION_KEY, WORD.pack(self.version))
-            if not batch.is_empty():
-                self.write(batch)
+            if names:
+                self.write(lambda: self.batch_without(names))
         return list(gone)
+
+    def batch_without(self, names):
+        """What `sweep` writes."""
+        batch = self.Batch(raw_mode=True)
+        for name in names:
+            batch.delete(name)
+        batch.put(VERSION_KEY, WORD.pack(self.version))
+        return batch
 
     # ---- Care ----------------------------------------------------------------------------------------------------
 
@@ -436,6 +489,8 @@ def explain(reason, path):
         return f"the disk is full ({reason})"
     if "read-only file system" in low or "permission denied" in low:
         return f"the folder can not be written ({reason})"
+    if "previous error" in low:
+        return f"an earlier write failed, and RocksDB has not got over it ({reason})"
     if is_damage(reason):
         return (
             f"damaged: {reason}. `heart kv check --db {path}` says what can be read, `heart kv restore` brings a "
@@ -448,6 +503,20 @@ def is_damage(reason):
     """Whether RocksDB's words are about files that are not as it wrote them."""
     low = reason.lower()
     return any(word in low for word in ("corruption", "checksum", "missing files", "no such file"))
+
+
+def is_stall(error):
+    """Whether RocksDB would have had a write wait."""
+    return str(error).endswith("Write stall")
+
+
+def stall_reason(path):
+    """Why a write was given up after STALL_MAX."""
+    free = os.statvfs(path)
+    return (
+        f"RocksDB has been behind with its tables for {STALL_MAX} s: the disk is slow, or full "
+        f"({free.f_bavail * free.f_frsize / MIB:.1f} MiB are free)"
+    )
 
 
 class Naming:

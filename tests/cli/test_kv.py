@@ -220,7 +220,7 @@ def test_check_names_damaged_records_and_reads_on(db):
     batch = store.Batch(raw_mode=True)
     batch.put(b"duser:0007", b"\x63short")
     batch.put(b"duser:0100", store.db.get(b"duser:0100")[: kv_store.HEAD.size] + b"\x09what")
-    store.write(batch)
+    store.write(lambda: batch)
     store.close()
     result = heart("kv", "check", "--db", db)
     assert result.returncode == 1
@@ -394,7 +394,7 @@ def test_newer_format_is_told(db):
     store = kv_store.Store(db)
     batch = store.Batch(raw_mode=True)
     batch.put(kv_store.FORMAT_KEY, kv_store.WORD.pack(kv_store.FORMAT + 1))
-    store.write(batch)
+    store.write(lambda: batch)
     store.close()
     assert "newer Heart" in refused("list", "--db", db)
     assert "newer Heart" in refused("restore", db, "--db", db.with_name("new"))

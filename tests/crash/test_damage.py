@@ -71,6 +71,39 @@ def test_full_disk_fails_the_commit_and_keeps_what_was_acknowledged(small_disk):
     again.close()
 
 
+# The tables of this one are written at 4 MiB/s.
+FILL = """
+import random, sys
+from heartc import kv_store
+from heartc.kv_backend import OK, SET
+options_of = kv_store.database_options
+def options(rocks):
+    options = options_of(rocks)
+    options.set_ratelimiter(4 << 20, 100_000, 10)
+    return options
+kv_store.database_options = options
+store, n = kv_store.Store(sys.argv[1]), 0
+while True:
+    status, _, reason = store.commit([([], [], [(SET, b"%d" % n, random.randbytes(4_200_000), 0, None)], True)])[0]
+    if status != OK:
+        break
+    n += 1
+assert all(store.read([b"%d" % i for i in range(n)]))
+print(n, reason)
+"""
+
+
+def test_write_never_waits_for_a_table_that_has_no_room(small_disk):
+    """While a table is written, a second one gets full, and a third write waits: then there is no room for the first.
+    RocksDB would have that write wait until there is, and all of the store. In a process of its own, which would not
+    even take a signal then."""
+    remount(small_disk, "size=11m")
+    command = [sys.executable, "-c", FILL, small_disk / "db"]
+    filled = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=30)
+    n, _, reason = filled.stdout.partition(" ")
+    assert n == "2" and "the disk is full" in reason and ".sst" in reason
+
+
 def test_store_goes_on_when_the_full_disk_has_room_again(small_disk):
     store = Store(small_disk / "db")
     keys, _ = fill(store)

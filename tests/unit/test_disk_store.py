@@ -1,14 +1,18 @@
 """heartc/kv_store.py on a real RocksDB, without a server: records, commits and their checks, expiry, opening."""
 
 import os
+import random
+import re
 import signal
 import struct
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import pytest
-from heart_server import ROOT
+from heart_server import ROOT, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -459,7 +463,7 @@ def test_open_twice_in_one_process_is_refused(store):
 def test_newer_format_is_refused(store):
     batch = store.Batch(raw_mode=True)
     batch.put(kv_store.FORMAT_KEY, struct.pack("<Q", kv_store.FORMAT + 1))
-    store.write(batch)
+    store.write(lambda: batch)
     store.close()
     message = failure(store.path)
     assert f"newer Heart (format {kv_store.FORMAT + 1}" in message and "heart kv export" in message
@@ -528,7 +532,7 @@ def test_damaged_record_names_its_key(store):
     commit(store, (SET, b"good", b"\0v"))
     batch = store.Batch(raw_mode=True)
     batch.put(b"dbad", b"\x63short")
-    store.write(batch)
+    store.write(lambda: batch)
     with pytest.raises(StoreError, match="key b'bad' is damaged.*heart kv check"):
         store.read([b"bad"])
     assert value(store, b"good") == b"\0v"
@@ -554,3 +558,73 @@ def test_killed_process_lost_nothing_that_was_written(tmp_path):
     store = kv_store.Store(tmp_path / "db")
     assert store.count(b"", b"") == 100
     store.close()
+
+
+# ---- A RocksDB that is behind
+
+
+@pytest.fixture
+def slow(tmp_path, monkeypatch):
+    """A store whose tables are written at 4 MiB/s."""
+    options_of = kv_store.database_options
+
+    def options(rocks):
+        options = options_of(rocks)
+        options.set_ratelimiter(4 * kv_store.MIB, 100_000, 10)
+        return options
+
+    monkeypatch.setattr(kv_store, "database_options", options)
+    store = kv_store.Store(tmp_path / "db", always=False)
+    yield store
+    store.close()
+
+
+def put_tables(store, n):
+    """Write as much as `n` tables hold, and a bit; the result of the last commit, and the seconds that it took."""
+    for i in range(n):
+        started = time.monotonic()
+        result = commit(store, (SET, b"%d" % i, b"\0" + random.randbytes(4_200_000)))
+    return result, time.monotonic() - started
+
+
+def test_write_waits_until_rocksdb_has_caught_up_and_others_run_meanwhile(slow):
+    ticks, ended = [], threading.Event()
+
+    def tick():
+        while not ended.wait(0.01):
+            ticks.append(time.monotonic())
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    result, seconds = put_tables(slow, 3)
+    began = time.monotonic() - seconds
+    ended.set()
+    thread.join()
+    assert result[0] == OK and seconds > 0.3
+    assert len([t for t in ticks if t > began]) > 10
+    assert all(slow.read([b"0", b"1", b"2"]))
+
+
+def test_write_does_not_wait_for_ever(slow, monkeypatch):
+    """Once it has waited in vain, the next ones fail at once, until one is written again."""
+    monkeypatch.setattr(kv_store, "STALL_MAX", 0.2)
+    (status, _, reason), seconds = put_tables(slow, 3)
+    assert status == FAILED and seconds >= 0.2
+    assert re.search(r"db: RocksDB has been behind with its tables for 0.2 s: .* \(\d+\.\d MiB are free\)", reason)
+    started = time.monotonic()
+    assert commit(slow, (SET, b"k", b"\0v"))[0] == FAILED
+    assert time.monotonic() - started < 0.2
+    assert value(slow, b"0") and value(slow, b"1") and not value(slow, b"2")
+    wait_until(lambda: commit(slow, (SET, b"k", b"\0v"))[0] == OK, "it has caught up")
+    monkeypatch.setattr(kv_store, "STALL_MAX", 30)
+    assert put_tables(slow, 3)[0][0] == OK, "waits again"
+
+
+def test_write_that_is_slowed_down_is_written(slow):
+    slow.db.set_options({"level0_file_num_compaction_trigger": "2", "level0_slowdown_writes_trigger": "2"})
+    for _ in range(2):
+        commit(slow, (SET, b"k", b"\0" + random.randbytes(2_000_000)))
+        slow.db.flush()
+    assert slow.db.property_int_value("rocksdb.actual-delayed-write-rate") > 0
+    for i in range(20):
+        assert commit(slow, (SET, b"%d" % i, b"\0" + bytes(10_000)))[0] == OK
