@@ -17,6 +17,7 @@ from pathlib import Path
 
 import log_native
 import pytest
+from heart_server import wait_until
 from log_native import Log
 
 STDLIB = Path(__file__).parents[2] / "lua_stdlib"
@@ -67,13 +68,6 @@ def logged(logfile, **options):
     return manager()
 
 
-def wait_until(condition, seconds=5):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.005)
-
-
 def drain(descriptor, until, seconds=10):
     """Read until `until(data)`; gives the data."""
     data = b""
@@ -93,7 +87,7 @@ def log_thread():
         found[:] = [t for t in Path("/proc/self/task").iterdir() if (t / "comm").read_text() == "heart-log\n"]
         return len(found) == 1
 
-    wait_until(named)
+    wait_until(named, "the thread has its name")
     return found[0]
 
 
@@ -246,7 +240,7 @@ def test_random_bytes_are_always_one_valid_line(logfile):
     with logged(logfile) as log:
         for text in sent:
             log.message("info", text)
-            wait_until(lambda: log.waiting < log_native.RING_SIZE // 2)
+            wait_until(lambda: log.waiting < log_native.RING_SIZE // 2, "there is room")
     assert len(lines_of(logfile[0])) == len(sent)
 
 
@@ -411,7 +405,7 @@ def test_stuck_pipe_holds_up_no_producer_and_drops_are_told_when_it_moves(pipe):
     took = log.flood(b"/x", 0, 50000)
     assert took < 2_000_000_000
     assert log.dropped > 0
-    wait_until(lambda: log.waiting > 0)
+    wait_until(lambda: log.waiting > 0, "something waits")
     # Losses are told between two batches: more than once, if the log thread was slow before the pipe was full.
     data = drain(pipe[0], lambda data: data.endswith(b"\n") and data.count(b'"path"') + told_as_dropped(data) == 50000)
     assert told_as_dropped(data) == log.dropped
@@ -487,7 +481,7 @@ def test_closed_reader_ends_neither_the_process_nor_the_log(pipe):
     os.close(pipe[0])
     for _ in range(3):
         log.flood(b"/x", 0, 100)
-        wait_until(lambda: log.waiting == 0)
+        wait_until(lambda: log.waiting == 0, "all is written")
     assert log.stop()
 
 
@@ -495,7 +489,7 @@ def test_full_disk_loses_lines_and_goes_on():
     descriptor = os.open("/dev/full", os.O_WRONLY)
     log = Log(descriptor)
     log.flood(b"/x", 0, 100)
-    wait_until(lambda: log.waiting == 0)
+    wait_until(lambda: log.waiting == 0, "all is written")
     assert log.stop()
     os.close(descriptor)
 
@@ -510,7 +504,7 @@ def test_lines_lost_by_the_descriptor_are_told_and_half_a_line_is_ended(tmp_path
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
         log.flood(b"/x", 0, 100)
-        wait_until(lambda: log.waiting == 0)
+        wait_until(lambda: log.waiting == 0, "all is written")
         time.sleep(0.05)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -543,7 +537,7 @@ def test_idle_log_thread_sleeps_and_wakes_at_once(pipe):
         return int(re.search(r"voluntary_ctxt_switches:\t(\d+)", (task / "status").read_text())[1])
 
     for _ in range(8):
-        wait_until(lambda: log.asleep)
+        wait_until(lambda: log.asleep, "it sleeps")
         before = switches()
         time.sleep(0.1)
         assert switches() - before <= 1  # it says so before it sleeps; naps would be five
