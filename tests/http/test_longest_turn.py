@@ -4,6 +4,7 @@ ready at once is spread over many turns."""
 import time
 
 import pytest
+from turns import assert_short_turns
 
 CROWD = 80
 PIECE_MS = 0.25  # that each of the crowd computes in one go
@@ -89,18 +90,26 @@ def test_counters_begin_anew_when_asked(turns):
 def test_crowd_does_not_make_a_long_turn(turns, target):
     clients = [turns.server.connect() for _ in range(CROWD)]
     turns.server.get("/post")
-    turns()
-    for client in clients:
-        client.request(target=target)
-    assert [client.response().text for client in clients] == ["done"] * CROWD
-    assert turns()[1] < BURST_MS
+
+    def measure():
+        turns()
+        for client in clients:
+            client.request(target=target)
+        assert [client.response().text for client in clients] == ["done"] * CROWD
+        return turns()[1]
+
+    assert_short_turns(measure, BURST_MS)
 
 
 def test_pipelined_crowd_does_not_make_a_long_turn(turns):
-    with turns.server.connect() as client:
-        client.send(b"GET /piece HTTP/1.1\r\nHost: test\r\n\r\n" * CROWD)
-        assert [client.response().text for _ in range(CROWD)] == ["done"] * CROWD
-    assert turns()[1] < BURST_MS
+    def measure():
+        turns()
+        with turns.server.connect() as client:
+            client.send(b"GET /piece HTTP/1.1\r\nHost: test\r\n\r\n" * CROWD)
+            assert [client.response().text for _ in range(CROWD)] == ["done"] * CROWD
+        return turns()[1]
+
+    assert_short_turns(measure, BURST_MS)
 
 
 def test_pipeline_over_many_turns_is_answered_though_its_client_sends_no_more(turns):
