@@ -565,12 +565,12 @@ def test_killed_process_lost_nothing_that_was_written(tmp_path):
 
 @pytest.fixture
 def slow(tmp_path, monkeypatch):
-    """A store whose tables are written at 4 MiB/s."""
+    """A store whose tables are written at 2 MiB/s."""
     options_of = kv_store.database_options
 
     def options(rocks):
         options = options_of(rocks)
-        options.set_ratelimiter(4 * kv_store.MIB, 100_000, 10)
+        options.set_ratelimiter(2 * kv_store.MIB, 100_000, 10)
         return options
 
     monkeypatch.setattr(kv_store, "database_options", options)
@@ -611,12 +611,10 @@ def test_write_does_not_wait_for_ever(slow, monkeypatch):
     (status, _, reason), seconds = put_tables(slow, 3)
     assert status == FAILED and seconds >= 0.2
     assert re.search(r"db: RocksDB has been behind with its tables for 0.2 s: .* \(\d+\.\d MiB are free\)", reason)
-    started = time.monotonic()
+    monkeypatch.setattr(kv_store, "STALL_MAX", 30)
     assert commit(slow, (SET, b"k", b"\0v"))[0] == FAILED
-    assert time.monotonic() - started < 0.2
     assert value(slow, b"0") and value(slow, b"1") and not value(slow, b"2")
     wait_until(lambda: commit(slow, (SET, b"k", b"\0v"))[0] == OK, "it has caught up")
-    monkeypatch.setattr(kv_store, "STALL_MAX", 30)
     assert put_tables(slow, 3)[0][0] == OK, "waits again"
 
 
