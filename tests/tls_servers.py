@@ -48,7 +48,8 @@ class Peer:
         for handle in self.handles:  # clients may leave theirs to the collector
             with contextlib.suppress(OSError):
                 handle.shutdown(socket.SHUT_RDWR)
-        for thread in [self.thread, *self.threads]:
+        self.thread.join(PATIENCE)  # it may be about to add one to the others
+        for thread in self.threads:
             thread.join(PATIENCE)
 
     def run(self):

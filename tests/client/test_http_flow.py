@@ -474,7 +474,7 @@ def test_large_body_is_streamed_in_little_memory(lua):
         assert found["most"] < 16 * 1024
         return found["work"]
 
-    assert_short_turns(measure)
+    assert_short_turns(measure, 20)
 
 
 @pytest.mark.nightly
@@ -503,7 +503,7 @@ def test_large_body_of_a_function_is_sent_in_parts(lua):
         return float(work)
 
     with Peer(lambda c, r: c.answer(hashlib.sha256(r.body).hexdigest().encode())) as peer:
-        assert_short_turns(measure)
+        assert_short_turns(measure, 20)
 
 
 def test_slow_reader_holds_the_server_up(lua):
