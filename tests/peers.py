@@ -34,7 +34,8 @@ class Peer:
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        for thread in [self.thread, *self.threads]:
+        self.thread.join(PATIENCE)  # it may be about to add one to the others
+        for thread in self.threads:
             thread.join(PATIENCE)
         if kind is None and self.failures:
             raise self.failures[0]
